@@ -1,0 +1,42 @@
+# make demo   pretrain a base, run GRPO, evaluate both, draw the curves       make test   everything the tests need, then the tests
+# make bench  speed on this machine, as ratios                                make lint   ruff
+PYTHON ?= python3
+SEED ?= 0
+BIN := .venv/bin
+DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
+
+.PHONY: demo test lint bench clean
+.DELETE_ON_ERROR:
+
+# Dependencies are declared in pyproject.toml; constraints.txt pins the torch that these targets were tested with.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 …"; exit 2; }
+	@echo "installing into .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-tests: .venv/installed
+	@echo "installing what the tests need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+# A stopped demo goes on where its checkpoints are; a finished part is not done again.
+resume = $(if $(wildcard runs/$(1)/checkpoint.pt),--resume)
+demo: .venv/installed
+	$(BIN)/python pretrain.py --run runs/$(DEMO)/base --seed $(SEED) $(call resume,$(DEMO)/base)
+	$(BIN)/python grpo.py --base runs/$(DEMO)/base --run runs/$(DEMO)/grpo --seed $(SEED) $(call resume,$(DEMO)/grpo)
+	$(BIN)/python passk.py runs/$(DEMO)/base runs/$(DEMO)/grpo --out results/$(DEMO)
+
+test: .venv/installed-tests
+	$(BIN)/python -m pytest -q
+
+lint: .venv/installed-tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: .venv/installed
+	$(BIN)/python bench.py
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .ruff_cache

@@ -1,0 +1,191 @@
+"""pass@k: would the model solve the problem if it were given k attempts? And the curves on which base and RL cross.
+
+    pass@k = E_problems[ 1 − C(n−c, k) / C(n, k) ]                                                      RLVR (2)
+
+for n samples of a problem of which c are correct. At k = 1 it is the accuracy; at large k it is coverage, the share of problems
+within the model's reach. Limit of RLVR (arXiv 2504.13837) reads the boundary of what a model can do off the right end of this curve.
+
+    python passk.py runs/base runs/grpo        half a minute on two CPU cores
+
+writes to `--out`: samples.jsonl (every completion), passk.csv and passk.png. Intervals are 95 % bootstrap intervals over problems.
+"""
+
+import csv
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import run
+from rollout import rollout
+from verifiers import TASKS, held_out_problems
+
+
+def pass_at_k(n, c, k):
+    """The unbiased estimate 1 − C(n−c, k) / C(n, k) for each problem. n: samples; c (problems,): how many are correct -> (problems,).
+
+    The quotient of binomials is the product Π_{i=n−c+1}^{n} (1 − k/i), which never overflows. Drawing k samples *with* replacement,
+    1 − (1 − c/n)^k, would be biased; looking at only the first k would be noisy. ValueError if n < k: n samples say nothing about
+    more than n attempts.
+    """
+    if not 1 <= k <= n:
+        raise ValueError(f"pass@{k} needs at least {k} samples of each problem, and there are {n}")
+    c = np.asarray(c)
+    if c.min() < 0 or c.max() > n:
+        raise ValueError(f"between 0 and {n} of {n} samples can be correct, not {c.min()} to {c.max()}")
+    i = np.arange(1, n + 1)
+    factors = np.where(i[None, :] > n - c[:, None], 1 - k / i[None, :], 1.0)
+    return np.where(n - c < k, 1.0, 1 - factors.prod(axis=1))  # RLVR (2)
+
+
+def powers_of_two(n):
+    """k = 1, 2, 4, … up to n."""
+    return [2**j for j in range(n.bit_length()) if 2**j <= n]
+
+
+def bootstrap(values, resamples=2000, seed=0):
+    """95 % interval of the mean over problems. values (problems, K) -> low (K,), high (K,)."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(len(values), size=(resamples, len(values)))
+    return np.percentile(np.stack([values[rows].mean(axis=0) for rows in drawn]), [2.5, 97.5], axis=0)
+
+
+def crossing(ks, base, other):
+    """The smallest k from which on `base` stays at or above `other`, having been below before; None if the curves do not cross."""
+    above = np.asarray(base) >= np.asarray(other)
+    if above[0] or not above[-1]:
+        return None
+    return ks[int(np.flatnonzero(~above)[-1]) + 1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Evaluation
+
+
+def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
+    """Sample n completions of each problem, write each to `file` as a line of JSON -> the number correct per problem (problems,)."""
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    correct, quiet = [], {} if os.isatty(2) else {"mininterval": 10}
+    for problem in tqdm(problems, desc=f"{name}: {n} samples of each problem", unit="problem", dynamic_ncols=True, **quiet):
+        batch = rollout(model, task, [problem], n, temperature, top_p, generator)
+        # A graded reward counts as correct when it is full.
+        correct.append(int((batch.rewards == 1).sum()))
+        for text, reward, logp, length in zip(
+            batch.texts, batch.rewards.tolist(), batch.logp.sum(dim=1).tolist(), batch.lengths.tolist(), strict=True
+        ):
+            row = {"model": name, "task": task.name, "level": problem.level, "prompt": problem.prompt, "completion": text}
+            file.write(json.dumps(row | {"reward": reward, "logp": round(logp, 4), "tokens": length}) + "\n")
+    return np.array(correct)
+
+
+def model_names(directories):
+    """A short name for each run: its directory's own, or its whole path where two would be the same."""
+    short = [Path(d).resolve().name for d in directories]
+    return [s if short.count(s) == 1 else d for s, d in zip(short, directories, strict=True)]
+
+
+def table(curves, ks):
+    """The curves as text, with the k at which the first model overtakes each other one. curves: {name: (problems, K)}."""
+    names = list(curves)
+    width = max(8, *map(len, names))
+    lines = ["       k  " + "  ".join(f"{name:>{width}}" for name in names)]
+    lines += [f"  {k:6}  " + "  ".join(f"{curves[name][:, j].mean():{width}.3f}" for name in names) for j, k in enumerate(ks)]
+    for name in names[1:]:
+        k = crossing(ks, curves[names[0]].mean(axis=0), curves[name].mean(axis=0))
+        difference = curves[name] - curves[names[0]]
+        low, high = bootstrap(difference[:, -1:])
+        lines.append(f"{name} − {names[0]} at k = {ks[-1]}: {difference[:, -1].mean():+.3f}, 95 % interval [{low[0]:+.3f}, {high[0]:+.3f}]")
+        lines.append(f"the curves cross: {names[0]} is ahead from k = {k} on" if k else "the curves do not cross")
+    return "\n".join(lines)
+
+
+def draw_curves(curves, ks, title, path):
+    """pass@k against k with bootstrap bands, one line per model, and a mark where the first model overtakes another."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), dpi=150)
+    names = list(curves)
+    for name, values in curves.items():
+        low, high = bootstrap(values)
+        (line,) = axes.plot(ks, values.mean(axis=0), marker="o", markersize=3.5, label=name)
+        axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    for name in names[1:]:
+        k = crossing(ks, curves[names[0]].mean(axis=0), curves[name].mean(axis=0))
+        if k:
+            axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
+            axes.annotate(
+                f"{names[0]} ahead of {name}\nfrom k = {k}",
+                (k, 0.03),
+                xytext=(5, 0),
+                textcoords="offset points",
+                fontsize=8,
+                color="dimgrey",
+            )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [str(k) for k in ks])
+    axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(loc="lower right")
+    figure.tight_layout()
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def main(argv=None):
+    parser = run.Parser(prog="passk.py", description="pass@k of any number of runs on held-out problems; the first run is the base.")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, the base first")
+    parser.add_argument("--task", choices=TASKS, default="countdown", help="what to solve")
+    parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
+    parser.add_argument("--problems", type=run.number(int, 2), default=200, help="held-out problems")
+    parser.add_argument("--samples", type=run.number(int, 1), default=256, help="completions of each problem, n")
+    parser.add_argument("--max-k", type=run.number(int, 1), help="largest k; default: the number of samples")
+    parser.add_argument("--temperature", type=run.number(float, 0), default=1.0, help="of sampling; 0 is greedy (Limit of RLVR: 0.6)")
+    parser.add_argument("--top-p", type=run.number(float, 0, 1, low_included=False), default=1.0, help="nucleus (Limit of RLVR: 0.95)")
+    parser.add_argument("--out", default="results/passk", help="directory to write to")
+    run.add_device_options(parser)
+    args = parser.parse_args(argv)
+    max_k = args.max_k or args.samples
+    if max_k > args.samples:
+        run.fail(f"pass@{max_k} needs at least {max_k} samples of each problem, and --samples is {args.samples}")
+    args.level = run.check_level(args.task, args.level)
+    device, task, names, ks = run.pick_device(args.device), TASKS[args.task], model_names(args.runs), powers_of_two(max_k)
+    if len(set(names)) < len(names):
+        run.fail("the same run is named twice")
+    models = {name: run.load_model(d, device, args.dtype, args.task)[0] for name, d in zip(names, args.runs, strict=True)}
+    try:
+        problems = held_out_problems(task, args.level, args.problems, args.seed)
+    except ValueError as error:
+        run.fail(error)
+
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    curves, start = {}, time.perf_counter()
+    with open(out / "samples.jsonl.tmp", "w") as file:  # earlier results stay until there are new ones
+        for name, model in models.items():
+            c = evaluate(model, name, task, problems, args.samples, args.temperature, args.top_p, args.seed, file)
+            curves[name] = np.stack([pass_at_k(args.samples, c, k) for k in ks], axis=1)  # (problems, K)
+    seconds = time.perf_counter() - start
+    os.replace(out / "samples.jsonl.tmp", out / "samples.jsonl")
+    with open(out / "passk.csv", "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
+        for name, values in curves.items():
+            low, high = bootstrap(values)
+            writer.writerows(
+                [name, task.name, args.level, k, *(f"{x:.4f}" for x in (values[:, j].mean(), low[j], high[j]))] for j, k in enumerate(ks)
+            )
+    title = f"{task.name}, level {args.level}: {args.problems} held-out problems, {args.samples} samples each"
+    draw_curves(curves, ks, title, out / "passk.png")
+    print(f"pass@k on {title}, temperature {args.temperature:g}\n{table(curves, ks)}")
+    print(f"{len(models) * args.problems * args.samples / seconds:.0f} samples/s, verified; written: {out}/passk.csv, .png, samples.jsonl")
+
+
+if __name__ == "__main__":
+    main()

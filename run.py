@@ -1,0 +1,288 @@
+"""A run: its options, seed, device, checkpoint, metrics and progress. Everything here is machinery that no paper has an equation for.
+
+    runs/<name>/config.json     the options
+                metrics.csv     one row per step
+                samples.txt     a few completions now and then, with their rewards
+                checkpoint.pt   model, optimizer, reference, random states, step: all that `--resume` needs to go on bit for bit (CPU)
+
+A checkpoint is written to a temporary name and renamed, so a killed run leaves a whole one. It records how long metrics.csv and
+samples.txt were, and `--resume` cuts them back to that length.
+"""
+
+import argparse
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from model import GPT
+from verifiers import TASKS
+
+FORMAT = "rlvr-line-by-line 1"
+
+
+def fail(message):
+    """One clear line and exit code 2."""
+    print(f"{Path(sys.argv[0]).name}: error: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Options
+
+
+class Parser(argparse.ArgumentParser):
+    def __init__(self, **kwargs):
+        kwargs.setdefault("formatter_class", lambda prog: argparse.ArgumentDefaultsHelpFormatter(prog, max_help_position=34, width=132))
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message):
+        fail(message)
+
+
+def number(kind, low, high=None, low_included=True):
+    """An argparse type: a finite int or float from `low` to `high`."""
+
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {'a whole' if kind is int else 'a'} number") from None
+        # `not (low <= value)` also refuses nan
+        if not (low <= value if low_included else low < value) or not (value <= high if high is not None else value < float("inf")):
+            bounds = f"{'at least' if low_included else 'above'} {low}" + (f" and at most {high}" if high is not None else " and finite")
+            raise argparse.ArgumentTypeError(f"{text} is out of range: it must be {bounds}")
+        return value
+
+    return convert
+
+
+def add_device_options(parser):
+    parser.add_argument("--seed", type=number(int, 0), default=0, help="of every random choice")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto takes CUDA when there is one")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products; parameters stay float32")
+
+
+def add_run_options(parser, directory):
+    parser.add_argument("--run", default=directory, help="the run's directory")
+    parser.add_argument("--resume", action="store_true", help="go on where this run's checkpoint is")
+    parser.add_argument("--overwrite", action="store_true", help="discard the run that is in this directory")
+    parser.add_argument("--save-every", type=number(int, 1), default=50, help="steps between checkpoints")
+    add_device_options(parser)
+
+
+MAY_CHANGE_ON_RESUME = {"run", "steps", "device", "resume", "overwrite", "save_every"}
+
+
+def parse(parser, argv=None):
+    """The options, and the checkpoint to resume from or None. A resumed run has the options it was started with; of those only the
+    ones in MAY_CHANGE_ON_RESUME may be given another value.
+    """
+    parser.set_defaults(script=parser.prog)
+    args = parser.parse_args(argv)
+    if args.resume and args.overwrite:
+        fail("--resume and --overwrite contradict each other")
+    if args.resume:
+        saved = load_checkpoint(args.run)
+        if saved["config"]["script"] != parser.prog:
+            fail(f"{args.run} is a run of {saved['config']['script']}, not of {parser.prog}")
+        args = parser.parse_args(argv, argparse.Namespace(**saved["config"] | {"run": args.run, "device": "auto"}))
+        for option, value in saved["config"].items():
+            if vars(args)[option] != value and option not in MAY_CHANGE_ON_RESUME:
+                fail(f"{args.run} was started with --{option.replace('_', '-')} {value} and cannot resume with {vars(args)[option]}")
+        return args, saved
+    if (Path(args.run) / "checkpoint.pt").exists() and not args.overwrite:
+        fail(f"{args.run} holds a run already: continue it with --resume, discard it with --overwrite, or choose another --run")
+    return args, None
+
+
+def pick_device(name):
+    """The torch.device that an option names; `auto` takes the fastest there is."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next(d for d in ("cuda", "mps", "cpu") if available[d])
+    if not available[name]:
+        fail(f"--device {name}: there is none on this machine")
+    return torch.device(name)
+
+
+def check_level(task, level):
+    """The level to use: the task's default if None is given; anything else must be one of the task's levels."""
+    if level is None:
+        return TASKS[task].default_level
+    if level not in TASKS[task].levels:
+        fail(f"{task} has no level {level}: choose from {', '.join(map(str, TASKS[task].levels))}")
+    return level
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Checkpoints
+
+
+def load_checkpoint(directory):
+    """The checkpoint of a run; one clear line if there is none, if it is damaged, or if another program wrote it."""
+    path = Path(directory) / "checkpoint.pt"
+    if not path.is_file():
+        fail(f"no run in {directory}: {path} does not exist")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load promises no type: a damaged file raises whatever its bytes happen to mean
+        fail(f"{path} is damaged or no checkpoint ({type(error).__name__})")
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+        fail(f"{path} is not a checkpoint of this project")
+    return checkpoint
+
+
+def load_model(directory, device, dtype, task=None):
+    """The model of a run, and the run's checkpoint. If a task is named, the model must have learnt it."""
+    checkpoint = load_checkpoint(directory)
+    if task is not None and task not in checkpoint["tasks"]:
+        fail(f"{directory} was trained on {', '.join(checkpoint['tasks'])}, not on {task}")
+    try:
+        model = GPT(**checkpoint["model_config"])
+        model.load_state_dict(checkpoint["model"])
+    except (RuntimeError, TypeError) as error:
+        fail(f"the model in {directory} does not fit this code ({str(error).splitlines()[0]})")
+    model.bfloat16 = dtype == "bfloat16"
+    return model.to(device), checkpoint
+
+
+def random_states(rng):
+    states = {"python": rng.getstate(), "torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random_states(states, rng):
+    rng.setstate(states["python"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# The run
+
+
+class Run:
+    """The directory of a run, and its loop.
+
+    args, saved: from `parse`;  tasks: what the model has learnt when the run is over;  tracked: everything with a state_dict that the
+    run needs to go on (`model=`, `optimizer=`, …).
+
+        run = Run(args, saved, tasks, model=model, optimizer=optimizer)
+        for step in run.steps(args.steps):
+            ...
+            run.log(step, reward=…, …)
+    """
+
+    def __init__(self, args, saved, tasks, **tracked):
+        self.args, self.tasks, self.tracked = args, tasks, tracked
+        self.directory = Path(args.run)
+        self.rng = random.Random(args.seed)
+        self.step = 0
+        self.interrupted = False
+        torch.manual_seed(args.seed)
+        if saved is None:
+            if args.overwrite and (self.directory / "checkpoint.pt").exists():
+                shutil.rmtree(self.directory)
+            self.directory.mkdir(parents=True, exist_ok=True)
+            for name in ("metrics.csv", "samples.txt"):
+                (self.directory / name).write_text("")
+        else:
+            for name, item in tracked.items():
+                item.load_state_dict(saved[name])
+            restore_random_states(saved["random"], self.rng)
+            self.step = saved["step"]
+            for name, size in saved["sizes"].items():
+                os.truncate(self.directory / name, size)
+        (self.directory / "config.json").write_text(json.dumps(vars(args), indent=2) + "\n")
+
+    def steps(self, total):
+        """The step numbers still to be done, with a progress bar. Saves every `--save-every` steps and at the end; after Ctrl-C it
+        finishes the step, saves, and leaves with exit code 130.
+        """
+        if self.step >= total:
+            print(f"{self.directory} is already at step {self.step} of {total}")
+            return
+        print(f"{self.directory}: {self.args.script} on {next(self.tracked['model'].parameters()).device}, steps {self.step} to {total}")
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        quiet = {} if sys.stderr.isatty() else {"mininterval": 10}
+        try:
+            with tqdm(total=total, initial=self.step, unit="step", dynamic_ncols=True, **quiet) as self.bar:
+                for step in range(self.step, total):
+                    yield step
+                    self.step = step + 1
+                    self.bar.update()
+                    if self.step % self.args.save_every == 0 or self.step == total or self.interrupted:
+                        self.save()
+                    if self.interrupted and self.step < total:
+                        self.bar.close()
+                        print(f"stopped after step {self.step}; the same command with --resume goes on from here")
+                        raise SystemExit(130)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, *_):
+        if self.interrupted:
+            raise KeyboardInterrupt  # the second Ctrl-C does not wait
+        self.interrupted = True
+
+    def log(self, step, show, **numbers):
+        """One row of metrics.csv; the numbers named in `show` stand beside the progress bar. Every row has the same columns; None
+        leaves a cell empty.
+        """
+        row = {"step": step} | {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in numbers.items()}
+        with open(self.directory / "metrics.csv", "a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+        self.bar.set_postfix_str(" ".join(f"{k} {numbers[k]:.3g}" for k in show if numbers[k] is not None), refresh=False)
+
+    def write_samples(self, step, problems, texts, rewards):
+        """Append a few completions, to be read by a person."""
+        with open(self.directory / "samples.txt", "a") as file:
+            file.writelines(f"step {step}  {p.prompt} {t}  reward {r:g}\n" for p, t, r in zip(problems, texts, rewards, strict=True))
+
+    def save(self):
+        checkpoint = {
+            "format": FORMAT,
+            "config": vars(self.args),
+            "tasks": self.tasks,
+            "step": self.step,
+            "model_config": self.tracked["model"].config,
+            "random": random_states(self.rng),
+            "sizes": {name: (self.directory / name).stat().st_size for name in ("metrics.csv", "samples.txt")},
+        }
+        checkpoint |= {name: item.state_dict() for name, item in self.tracked.items()}
+        temporary = self.directory / "checkpoint.pt.tmp"
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.directory / "checkpoint.pt")
+
+
+class Timer:
+    """Seconds since the last call, the accelerator's work included."""
+
+    def __init__(self, device):
+        self.device = device
+        self()
+
+    def __call__(self):
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter()
+        elapsed, self.last = now - getattr(self, "last", now), now
+        return elapsed

@@ -1,0 +1,359 @@
+"""Every equation of GRPO against loops and exact enumeration, in float64, at values where each knob bites."""
+
+import argparse
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+
+import grpo
+from grpo import clipped_objective, group_advantage, grpo_step, kl_k3, micro_batches, probability_ratio, sequence_mean
+from model import GPT
+from rollout import Rollout
+from tokenizer import VOCAB_SIZE
+
+F64 = torch.float64
+EXACT = dict(rtol=1e-10, atol=1e-13)
+
+# ----------------------------------------------------------------------------------------------------------------- equations
+
+
+def test_advantage_is_the_standardised_reward_of_the_group():
+    rewards = torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.25], [0.5, 0.5, 0.5, 0.5, 1.0]], dtype=F64)
+    advantage = group_advantage(rewards)
+    for row, out in zip(rewards.tolist(), advantage.tolist(), strict=True):
+        mean = sum(row) / len(row)
+        std = math.sqrt(sum((r - mean) ** 2 for r in row) / len(row))
+        assert out == pytest.approx([(r - mean) / std for r in row], rel=1e-12)
+
+
+@pytest.mark.parametrize("reward", [0.0, 1.0, 0.1, 1 / 3])
+@pytest.mark.parametrize("G", [1, 2, 3, 7, 16])
+def test_equal_rewards_have_exactly_zero_advantage(reward, G):
+    assert group_advantage(torch.full((4, G), reward)).tolist() == [[0.0] * G] * 4
+
+
+def test_ratio_and_its_gradient():
+    logp, old = torch.tensor([[-1.0, -0.2, -3.0]], dtype=F64, requires_grad=True), torch.tensor([[-0.5, -1.7, -3.0]], dtype=F64)
+    ratio = probability_ratio(logp, old)
+    assert ratio[0].tolist() == pytest.approx([math.exp(-0.5), math.exp(1.5), 1.0])
+    assert torch.autograd.gradcheck(lambda x: probability_ratio(x, old), logp)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "value", "slope"),
+    [
+        # A > 0: the push up ends at 1 + ε_high = 1.4; below 1 it is never clipped.
+        (0.5, 2.0, 1.0, 2.0), (1.0, 2.0, 2.0, 2.0), (1.3, 2.0, 2.6, 2.0), (1.5, 2.0, 2.8, 0.0),
+        # A < 0: the push down ends at 1 − ε_low = 0.8; above 1 it is never clipped.
+        (0.5, -1.0, -0.8, 0.0), (0.9, -1.0, -0.9, -1.0), (1.0, -1.0, -1.0, -1.0), (1.5, -1.0, -1.5, -1.0), (9.0, -1.0, -9.0, -1.0),
+    ],
+)  # fmt: skip
+def test_clip_is_asymmetric_and_respects_the_sign_of_the_advantage(ratio, advantage, value, slope):
+    x = torch.tensor([[ratio]], dtype=F64, requires_grad=True)
+    objective = clipped_objective(x, torch.tensor([[advantage]], dtype=F64), eps_low=0.2, eps_high=0.4)
+    assert objective.item() == pytest.approx(value)
+    assert torch.autograd.grad(objective.sum(), x)[0].item() == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("d", [-2.5, -1.0, 1.0, 2.5])
+def test_kl_k3_has_the_right_direction(d):
+    """d = log π − log π_ref. exp(d) − 1 − d would pass near 0, where both are d²/2; here it fails."""
+    logp_ref = torch.tensor([-3.0], dtype=F64)
+    assert kl_k3(logp_ref + d, logp_ref).item() == pytest.approx(math.exp(-d) - 1 + d)
+
+
+def test_kl_k3_is_unbiased_and_never_negative():
+    torch.manual_seed(0)
+    pi, ref = torch.softmax(torch.randn(7, dtype=F64) * 2, 0), torch.softmax(torch.randn(7, dtype=F64) * 2, 0)
+    estimate = kl_k3(pi.log(), ref.log())
+    assert (estimate >= 0).all()
+    assert (pi * estimate).sum().item() == pytest.approx((pi * (pi / ref).log()).sum().item())
+
+
+def test_sequence_mean_weighs_every_completion_alike():
+    mask = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]]).bool()
+    x = torch.randn(3, 4, dtype=F64)
+    expected = sum(sum(x[i, t].item() for t in range(4) if mask[i, t]) / mask[i].sum().item() for i in range(3)) / 3
+    assert (sequence_mean(mask) * x).sum().item() == pytest.approx(expected, rel=1e-6)
+    assert sequence_mean(mask)[~mask].tolist() == [0.0] * 5
+
+
+# ------------------------------------------------------------------------------------ a policy small enough to enumerate
+
+
+class TinyPolicy:
+    """3 tokens, of which 2 ends the sequence, at most 3 steps: the logits of each prefix are free parameters."""
+
+    prefixes = [p for n in range(3) for p in itertools.product((0, 1), repeat=n)]
+
+    def __init__(self, seed):
+        torch.manual_seed(seed)
+        self.logits = torch.randn(len(self.prefixes), 3, dtype=F64).requires_grad_()
+
+    def state(self, prefix):
+        return self.prefixes.index(prefix)
+
+    def log_pi(self):
+        return torch.log_softmax(self.logits, dim=-1)
+
+    def sequences(self):
+        """All completions: tuples that stop at the first 2."""
+        for n in range(1, 4):
+            for y in itertools.product((0, 1, 2), repeat=n):
+                if 2 not in y[:-1] and (y[-1] == 2 or n == 3):
+                    yield y
+
+    def token_logp(self, y):
+        """log π of each token, padded to 3, and the mask."""
+        logp = [self.log_pi()[self.state(y[:t]), token] for t, token in enumerate(y)]
+        return torch.stack(logp + [torch.zeros((), dtype=F64)] * (3 - len(y))), torch.arange(3) < len(y)
+
+
+def reward_of(y):
+    return 0.3 * y.count(0) - 0.5 * y.count(1) * (y[0] == 0) + (0.7 if y[-1] == 2 else 0.0)
+
+
+def grad(scalar, policy):
+    return torch.autograd.grad(scalar, policy.logits, retain_graph=True)[0]
+
+
+def test_the_surrogates_gradient_is_the_policy_gradient():
+    """Σ_y π_old(y) ∇ Σ_t min(ρ r, clip(ρ) r) at π = π_old is ∇ E[r], exactly; and the objective's value says nothing about it."""
+    policy = TinyPolicy(0)
+    truth, surrogate = 0.0, 0.0
+    for y in policy.sequences():
+        logp, mask = policy.token_logp(y)
+        probability = torch.exp(logp.sum())
+        truth = truth + probability * reward_of(y)
+        ratio = probability_ratio(logp, logp.detach())
+        assert ratio.tolist() == [1.0] * 3
+        objective = clipped_objective(ratio, torch.tensor(reward_of(y), dtype=F64), 0.2, 0.2)
+        surrogate = surrogate + probability.detach() * torch.where(mask, objective, 0.0).sum()
+    torch.testing.assert_close(grad(surrogate, policy), grad(truth, policy), **EXACT)
+
+
+def test_grpo_3_over_all_groups_of_two():
+    """The expected gradient of the whole objective (3) on policy, over every group of two completions, against ∇log π by hand:
+    (onehot − π) at each state.
+    """
+    policy, beta = TinyPolicy(1), 0.3
+    reference = TinyPolicy(2)
+    pi, pi_ref = policy.log_pi().detach().exp(), reference.log_pi().detach().exp()
+    ours, by_hand = 0.0, torch.zeros_like(policy.logits)
+    ys = list(policy.sequences())
+    for group in itertools.product(ys, repeat=2):
+        rewards = torch.tensor([[reward_of(y) for y in group]], dtype=F64)
+        logp, mask = (torch.stack(x) for x in zip(*map(policy.token_logp, group), strict=True))
+        logp_ref = torch.stack([reference.token_logp(y)[0] for y in group]).detach()
+        probability = torch.exp(logp.sum()).detach()
+        ratio = probability_ratio(logp, logp.detach())
+        objective = clipped_objective(ratio, group_advantage(rewards).view(-1, 1), 0.2, 0.2) - beta * kl_k3(logp, logp_ref)
+        ours = ours + probability * torch.where(mask, sequence_mean(mask.double()) * objective, 0.0).sum()
+
+        mean = rewards.mean().item()
+        std = math.sqrt(sum((r - mean) ** 2 for r in rewards[0].tolist()) / 2)
+        for y, r in zip(group, rewards[0].tolist(), strict=True):
+            advantage = (r - mean) / std if std > 1e-12 else 0.0
+            for t, token in enumerate(y):
+                s = policy.state(y[:t])
+                score = -pi[s].clone()
+                score[token] += 1
+                push = advantage - beta * (1 - pi_ref[s, token] / pi[s, token])  # ∂k3/∂log π = 1 − π_ref/π
+                by_hand[s] += probability * push * score / (2 * len(y))
+    torch.testing.assert_close(grad(ours, policy), by_hand, **EXACT)
+
+
+def test_k3_as_a_loss_follows_the_forward_kl_state_by_state():
+    policy, reference = TinyPolicy(3), TinyPolicy(4)
+    log_pi, log_ref = policy.log_pi(), reference.log_pi().detach()
+    loss, visits, reverse = 0.0, torch.zeros(len(policy.prefixes), dtype=F64), 0.0
+    for y in policy.sequences():
+        logp, mask = policy.token_logp(y)
+        logp_ref = reference.token_logp(y)[0].detach()
+        probability = torch.exp(logp.sum())
+        loss = loss + probability.detach() * torch.where(mask, kl_k3(logp, logp_ref), 0.0).sum()
+        reverse = reverse + probability * (logp - logp_ref).sum()
+        for t in range(len(y)):
+            visits[policy.state(y[:t])] += probability.detach()
+    forward = (visits[:, None] * log_ref.exp() * (log_ref - log_pi)).sum()
+    k3, truth = grad(loss, policy), grad(reverse, policy)
+    torch.testing.assert_close(k3, grad(forward, policy), **EXACT)
+    assert (k3 - truth).norm() / truth.norm() > 0.1, "and that is not the gradient of the sequence's reverse KL"
+
+
+# ------------------------------------------------------------------------------------------------------- the whole step
+
+
+G = 3
+OPTIONS = dict(updates=1, minibatches=1, eps_low=0.1, eps_high=0.25, beta=0.15, temperature=0.8)
+
+
+def options(**changes):
+    return argparse.Namespace(**OPTIONS | changes)
+
+
+@pytest.fixture
+def gradients(monkeypatch):
+    """What the optimizer sees at each of its steps: gradients before clipping."""
+    seen = []
+
+    def record(parameters, max_norm):
+        seen.append([p.grad.clone() for p in parameters])
+        return torch.tensor(0.0)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", record)
+    return seen
+
+
+def setting(seed=0, B=4, T=6, P=5, off_policy=0.3, equal_group=True):
+    """Models and a ragged off-policy rollout in float64. Group 0 has equal rewards."""
+    torch.manual_seed(seed)
+    policy = GPT(layers=1, width=8, heads=2, context=16).double()
+    with torch.no_grad():
+        for p in policy.parameters():
+            p.add_(torch.randn_like(p) * 0.3)
+    reference = copy.deepcopy(policy)
+    with torch.no_grad():
+        for p in reference.parameters():
+            p.add_(torch.randn_like(p) * 0.2)
+    N = B * G
+    tokens = torch.cat((torch.randint(0, VOCAB_SIZE, (B, P)).repeat_interleave(G, 0), torch.randint(0, VOCAB_SIZE, (N, T))), dim=1)
+    mask = torch.arange(T) < torch.randint(1, T + 1, (N, 1))
+    mask[1] = True
+    logp = full_logp(policy, tokens, P, 0.8).detach() + off_policy * torch.randn(N, T, dtype=F64)
+    rewards = torch.rand(N, dtype=F64).round(decimals=1)
+    if equal_group:
+        rewards[:G] = 0.5
+    return policy, reference, Rollout(tokens, mask, torch.where(mask, logp, 0.0), rewards, mask[:, 0], [])
+
+
+def full_logp(model, tokens, P, temperature):
+    logits = model(tokens)[:, P - 1 : -1] / temperature
+    return torch.log_softmax(logits, dim=-1).gather(-1, tokens[:, P:, None]).squeeze(-1)
+
+
+def objective_by_loops(policy, reference, batch, args, groups, P=5):
+    """GRPO (3), token by token, averaged over the given groups."""
+    logp, logp_ref = (
+        full_logp(policy, batch.tokens, P, args.temperature),
+        full_logp(reference, batch.tokens, P, args.temperature).detach(),
+    )
+    total = 0.0
+    for g in groups:
+        rewards = batch.rewards[g * G : (g + 1) * G].tolist()
+        mean = sum(rewards) / G
+        std = math.sqrt(sum((r - mean) ** 2 for r in rewards) / G)
+        for i in range(G):
+            n, of_sequence = g * G + i, 0.0
+            advantage = (rewards[i] - mean) / std if max(rewards) > min(rewards) else 0.0
+            length = int(batch.mask[n].sum())
+            for t in range(length):
+                ratio = torch.exp(logp[n, t] - batch.logp[n, t])
+                clipped = min(max(ratio.item(), 1 - args.eps_low), 1 + args.eps_high)
+                surrogate = (
+                    ratio * advantage if ratio.item() * advantage <= clipped * advantage else torch.tensor(clipped * advantage, dtype=F64)
+                )
+                d = logp[n, t] - logp_ref[n, t]
+                of_sequence = of_sequence + surrogate - args.beta * (torch.exp(-d) - 1 + d)
+            total = total + of_sequence / length / G
+    return total / len(groups)
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.15])
+@pytest.mark.parametrize("rows", [1, 6, 100])
+def test_one_step_has_the_gradient_of_equation_3(monkeypatch, gradients, beta, rows):
+    """Whatever the micro-batch is, and with groups of no spread skipped or not."""
+    monkeypatch.setitem(grpo.MICRO_BATCH, "cpu", rows)
+    policy, reference, batch = setting()
+    args = options(beta=beta)
+    objective = objective_by_loops(policy, reference, batch, args, range(4))
+    expected = [-g for g in torch.autograd.grad(objective, list(policy.parameters()))]
+    numbers = grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, args)
+    for a, b in zip(gradients[0], expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)  # the weights are float32
+    assert numbers["objective"] == pytest.approx(objective.item(), rel=1e-5)
+    assert numbers["no_spread"] == 0.25
+    assert numbers["clipped_up"] > 0 and numbers["clipped_down"] > 0, "the clip bites in this test"
+
+
+def test_clip_fractions_count_tokens_whose_push_has_ended(gradients):
+    policy, reference, batch = setting(equal_group=False)
+    numbers = grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, options())
+    logp = full_logp(policy, batch.tokens, 5, 0.8)
+    up = down = tokens = 0
+    for n in range(12):
+        group = batch.rewards[n // G * G : n // G * G + G]
+        for t in range(int(batch.mask[n].sum())):
+            ratio, better = torch.exp(logp[n, t] - batch.logp[n, t]), batch.rewards[n] - group.mean()
+            up, down, tokens = up + (ratio > 1.25 and better > 0), down + (ratio < 0.9 and better < 0), tokens + 1
+    assert numbers["clipped_up"] == pytest.approx(up / tokens) and numbers["clipped_down"] == pytest.approx(down / tokens)
+
+
+def test_minibatches_are_each_a_mean_of_their_own(monkeypatch, gradients):
+    policy, reference, batch = setting()
+    monkeypatch.setattr(torch, "randperm", lambda n: torch.tensor([2, 0, 3, 1]))
+    grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, options(minibatches=2, updates=2))
+    assert len(gradients) == 4
+    for k, groups in enumerate([[2, 0], [3, 1]] * 2):
+        objective = objective_by_loops(policy, reference, batch, options(), groups)
+        for a, b in zip(gradients[k], torch.autograd.grad(objective, list(policy.parameters())), strict=True):
+            torch.testing.assert_close(a, -b, rtol=1e-6, atol=1e-8)
+
+
+def test_on_the_first_update_the_ratio_is_one_and_the_gradient_is_reinforce(gradients):
+    """The ratio is 1, the loss is about 0, and learning happens all the same: the gradient is that of REINFORCE with baseline."""
+    policy, reference, batch = setting(off_policy=0.0)
+    numbers = grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, options(beta=0.0))
+    assert numbers["ratio_mean"] == pytest.approx(1.0, abs=1e-12) and numbers["ratio_max"] == pytest.approx(1.0, abs=1e-12)
+    assert numbers["objective"] == pytest.approx(0.0, abs=1e-7) and numbers["clipped_up"] == numbers["clipped_down"] == 0.0
+    logp = full_logp(policy, batch.tokens, 5, 0.8)
+    advantage = group_advantage(batch.rewards.view(-1, G)).flatten()
+    reinforce = sum(advantage[n] * logp[n][batch.mask[n]].mean() for n in range(12)) / 12
+    for a, b in zip(gradients[0], torch.autograd.grad(reinforce, list(policy.parameters())), strict=True):
+        torch.testing.assert_close(a, -b, rtol=1e-6, atol=1e-8)
+    assert any(g.abs().max() > 1e-3 for g in gradients[0])
+
+
+def test_tokens_after_the_end_do_not_matter(gradients):
+    policy, reference, batch = setting()
+    optimizer = torch.optim.SGD(policy.parameters(), lr=0.0)
+    first = grpo_step(policy, reference, optimizer, batch, G, options())
+    changed = batch.tokens.clone()
+    changed[:, 5:] = torch.where(batch.mask, changed[:, 5:], (changed[:, 5:] + 3) % VOCAB_SIZE)
+    second = grpo_step(policy, reference, optimizer, batch._replace(tokens=changed), G, options())
+    assert first == second
+    for a, b in zip(*gradients, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+
+
+def test_a_rollout_without_any_spread_changes_nothing():
+    policy, reference, batch = setting()
+    before = copy.deepcopy(policy.state_dict())
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1.0)
+    numbers = grpo_step(policy, reference, optimizer, batch._replace(rewards=torch.ones(12)), G, options(beta=0.0))
+    assert numbers["no_spread"] == 1.0 and numbers["grad_norm"] == 0.0 and numbers["ratio_mean"] == 1.0
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), policy.state_dict().values(), strict=True))
+
+
+def test_the_kl_alone_pulls_the_policy_to_the_reference():
+    policy, reference, batch = setting(off_policy=0.0)
+    frozen = copy.deepcopy(reference.state_dict())
+    batch = batch._replace(rewards=torch.ones(12))
+
+    def distance():
+        return kl_k3(full_logp(policy, batch.tokens, 5, 0.8), full_logp(reference, batch.tokens, 5, 0.8))[batch.mask].mean().item()
+
+    before, optimizer = distance(), torch.optim.SGD(policy.parameters(), lr=0.5)
+    for _ in range(20):
+        grpo_step(policy, reference, optimizer, batch, G, options(beta=1.0))
+    assert distance() < 0.7 * before, "a KL of the wrong sign would drive them apart"
+    assert all(torch.equal(a, b) for a, b in zip(frozen.values(), reference.state_dict().values(), strict=True))
+
+
+def test_micro_batches_are_whole_groups():
+    cut = list(micro_batches(torch.tensor([4, 0, 2]), 3, rows=7))
+    assert [groups.tolist() for groups, _ in cut] == [[4, 0], [2]]
+    assert [these.tolist() for _, these in cut] == [[12, 13, 14, 0, 1, 2], [6, 7, 8]]

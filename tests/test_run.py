@@ -1,0 +1,247 @@
+"""The command line, checkpoints and resuming, through the scripts' own `main`; and one kill in earnest, through the shell."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import grpo
+import passk
+import pretrain
+import run
+
+ROOT = Path(__file__).parent.parent
+TOY_BASE = ["--steps", "4", "--batch", "8", "--demonstrations", "30", "--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu"]
+TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu", "--beta", "0.1"]
+UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("runs") / "base"
+    pretrain.main([*TOY_BASE, "--run", str(directory)])
+    return directory
+
+
+def metrics(directory):
+    """metrics.csv without the columns that depend on the clock."""
+    with open(directory / "metrics.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k not in UNREPEATABLE} for row in csv.DictReader(file)]
+
+
+def same_run(a, b):
+    one, other = (torch.load(d / "checkpoint.pt", weights_only=True) for d in (a, b))
+
+    def equal(x, y):
+        if isinstance(x, torch.Tensor):
+            return torch.equal(x, y)
+        if isinstance(x, dict):
+            return x.keys() == y.keys() and all(equal(x[k], y[k]) for k in x)
+        if isinstance(x, (list, tuple)):
+            return len(x) == len(y) and all(map(equal, x, y))
+        return x == y
+
+    parts = ("model", "reference", "optimizer", "step", "random", "tasks", "model_config")
+    assert all(equal(one[part], other[part]) for part in parts if part in one)
+    assert metrics(a) == metrics(b)
+    assert (a / "samples.txt").read_text() == (b / "samples.txt").read_text()
+
+
+def refused(capsys, main, argv):
+    """The one line with which a script refuses its options."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(a) for a in argv])
+    printed = capsys.readouterr()
+    assert stop.value.code == 2
+    assert printed.err.count("\n") == 1 and "error: " in printed.err and "Traceback" not in printed.err
+    return printed.err
+
+
+# ----------------------------------------------------------------------------------------------------------------- running
+
+
+def test_a_run_leaves_what_the_readme_says(base):
+    assert sorted(p.name for p in base.iterdir()) == ["checkpoint.pt", "config.json", "metrics.csv", "samples.txt"]
+    assert json.loads((base / "config.json").read_text())["batch"] == 8
+    rows = metrics(base)
+    assert [int(row["step"]) for row in rows] == [0, 1, 2, 3] and float(rows[0]["loss"]) > 0
+    assert "reward" in (base / "samples.txt").read_text()
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(base, tmp_path):
+    for name, seed in [("a", 3), ("b", 3), ("c", 4)]:
+        grpo.main([*TOY_GRPO, "--base", str(base), "--run", str(tmp_path / name), "--seed", str(seed)])
+    same_run(tmp_path / "a", tmp_path / "b")
+    assert metrics(tmp_path / "a") != metrics(tmp_path / "c")
+
+
+def start(script, *argv):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *map(str, argv)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py"])
+def test_a_killed_run_resumes_bit_for_bit(script, base, tmp_path):
+    """SIGKILL between two checkpoints: metrics.csv is ahead of the checkpoint, and --resume must cut it back."""
+    options = [*TOY_BASE, "--save-every", "2"] if script == "pretrain.py" else [*TOY_GRPO, "--base", base]
+    options = [*map(str, options), "--steps", "150", "--eval-every", "30"]
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(script, *options, "--run", killed)
+    while not (killed / "metrics.csv").exists() or len((killed / "metrics.csv").read_text().splitlines()) < 5:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    at = torch.load(killed / "checkpoint.pt", weights_only=True)["step"]
+    assert 2 <= at < 150
+    with open(killed / "metrics.csv", "a") as file:
+        file.write("999,a row that was written after the last checkpoint, and cut of")
+    main = pretrain.main if script == "pretrain.py" else grpo.main
+    main(["--run", str(killed), "--resume"])
+    main([*options, "--run", str(whole)])
+    same_run(killed, whole)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(base, tmp_path):
+    process = start("grpo.py", *TOY_GRPO, "--steps", 4000, "--save-every", 4000, "--base", base, "--run", tmp_path / "run")
+    while not (tmp_path / "run" / "metrics.csv").exists() or not (tmp_path / "run" / "metrics.csv").read_text():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert process.returncode == 130 and "--resume" in out and "Traceback" not in err
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == len(metrics(tmp_path / "run"))
+
+
+def test_a_finished_run_resumes_to_nothing(base, capsys):
+    before = (base / "checkpoint.pt").read_bytes()
+    pretrain.main(["--run", str(base), "--resume"])
+    assert "already at step 4 of 4" in capsys.readouterr().out
+    assert (base / "checkpoint.pt").read_bytes() == before
+
+
+def test_grpo_pretrains_a_base_that_is_not_there(tmp_path, monkeypatch, capsys):
+    called = []
+
+    def fake_pretraining(argv):
+        called.append(argv)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretrain, "main", fake_pretraining)
+    with pytest.raises(KeyboardInterrupt):
+        grpo.main(["--base", str(tmp_path / "none"), "--run", str(tmp_path / "grpo"), "--device", "cpu"])
+    assert str(tmp_path / "none") in called[0] and "pretraining it first" in capsys.readouterr().out
+
+
+def test_passk_from_end_to_end(base, tmp_path, capsys):
+    grpo.main([*TOY_GRPO, "--base", str(base), "--run", str(tmp_path / "grpo")])
+    passk.main([str(base), str(tmp_path / "grpo"), "--problems", "5", "--samples", "8", "--out", str(tmp_path / "out")])
+    with open(tmp_path / "out" / "passk.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["model", "task", "level", "k", "pass_at_k", "low", "high"]
+    assert [(row["model"], int(row["k"])) for row in rows] == [(m, k) for m in ("base", "grpo") for k in (1, 2, 4, 8)]
+    assert all(float(r["low"]) <= float(r["pass_at_k"]) <= float(r["high"]) for r in rows)
+    samples = [json.loads(line) for line in (tmp_path / "out" / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 2 * 5 * 8 and {"prompt", "completion", "reward", "logp"} <= samples[0].keys()
+    assert (tmp_path / "out" / "passk.png").stat().st_size > 10_000
+    assert "pass@k on countdown" in capsys.readouterr().out
+
+
+# ----------------------------------------------------------------------------------------------------------------- bad input
+
+
+RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps many | --lr 0 | --lr nan | --lr inf | --seed -1 | stray
+          | --device tpu | --dtype float8 | --task chess | --level 9 | --level x | --resume --overwrite | --run none --resume"""
+IMPOSSIBLE = {
+    pretrain.main: f"{RUNS} | --width 10 | --heads 0 | --batch 0 | --demonstrations 0",
+    grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5 | --eps-high -0.1 | --beta -0.1 | --temperature 0
+          | --updates 0 | --minibatches 5 --problems 4""",
+    passk.main: """ | none | none --samples 4 --max-k 8 | none --problems 1 | none --top-p 0 | none --top-p 1.1 | none --temperature -1""",
+}
+
+
+@pytest.mark.parametrize(("main", "options"), [(main, text.split()) for main, texts in IMPOSSIBLE.items() for text in texts.split("|")])
+def test_impossible_options_are_refused_in_one_line(main, options, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, main, options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_asking_for_an_accelerator_that_is_not_there(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "none on this machine" in refused(capsys, pretrain.main, ["--device", "cuda", "--run", "never"])
+
+
+def test_n_below_k_is_refused(base, capsys, tmp_path):
+    line = refused(capsys, passk.main, [base, "--samples", 8, "--max-k", 16, "--out", tmp_path / "out"])
+    assert "at least 16 samples" in line and not (tmp_path / "out").exists()
+
+
+def test_too_many_problems_are_refused(base, capsys, tmp_path):
+    assert "distinct" in refused(capsys, passk.main, [base, "--level", 3, "--problems", 9000, "--out", tmp_path / "out"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_written_over(base, capsys, tmp_path):
+    shutil.copytree(base, tmp_path / "base")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "base").iterdir()}
+    assert "--overwrite" in refused(capsys, pretrain.main, [*TOY_BASE, "--run", tmp_path / "base"])
+    assert "--steps" not in refused(capsys, pretrain.main, ["--run", tmp_path / "base", "--resume", "--batch", 9])
+    assert "is a run of pretrain.py" in refused(capsys, grpo.main, ["--run", tmp_path / "base", "--resume"])
+    assert {p.name: p.read_bytes() for p in (tmp_path / "base").iterdir()} == before
+    pretrain.main([*TOY_BASE, "--run", str(tmp_path / "base"), "--overwrite", "--batch", "9"])
+    assert json.loads((tmp_path / "base" / "config.json").read_text())["batch"] == 9
+
+
+def damaged(path, how):
+    path.mkdir()
+    good = {"format": run.FORMAT, "tasks": ["countdown"], "model_config": {"layers": 1}, "model": {}, "config": {"script": "grpo.py"}}
+    match how:
+        case "empty":
+            (path / "checkpoint.pt").write_bytes(b"")
+        case "text":
+            (path / "checkpoint.pt").write_text("this is no checkpoint at all\n" * 20)
+        case "truncated":
+            torch.save(good | {"x": torch.zeros(1000)}, path / "checkpoint.pt")
+            (path / "checkpoint.pt").write_bytes((path / "checkpoint.pt").read_bytes()[:700])
+        case "code":
+            torch.save({"format": run.FORMAT, "model": os.system}, path / "checkpoint.pt")
+        case "foreign":
+            torch.save({"model": torch.nn.Linear(2, 2).state_dict()}, path / "checkpoint.pt")
+        case "tensor":
+            torch.save(torch.zeros(3), path / "checkpoint.pt")
+        case "other model":
+            torch.save(good, path / "checkpoint.pt")
+        case "other task":
+            torch.save(good | {"tasks": ["chess"]}, path / "checkpoint.pt")
+    return path
+
+
+@pytest.mark.parametrize("how", ["missing", "empty", "text", "truncated", "code", "foreign", "tensor", "other model", "other task"])
+def test_a_bad_checkpoint_is_named_in_one_line(how, base, capsys, tmp_path):
+    path = tmp_path / "bad" if how == "missing" else damaged(tmp_path / "bad", how)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "passk.csv").write_text("earlier results")
+    assert str(path) in refused(capsys, passk.main, [base, path, "--out", out])
+    assert [p.name for p in out.iterdir()] == ["passk.csv"] and (out / "passk.csv").read_text() == "earlier results"
+    if how != "missing":
+        assert str(path) in refused(capsys, grpo.main, ["--base", path, "--run", tmp_path / "grpo"])
+        assert not (tmp_path / "grpo").exists()
+
+
+def test_the_shell_sees_the_exit_code():
+    process = start("grpo.py", "--group", 1)
+    _, err = process.communicate()
+    assert process.returncode == 2 and err.splitlines() == [
+        "grpo.py: error: argument --group: 1 is out of range: it must be at least 2 and finite"
+    ]

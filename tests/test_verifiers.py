@@ -1,0 +1,185 @@
+import ast
+import random
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tokenizer import encode
+from verifiers import TASKS, Problem, counts, draw, evaluate_expression, held_out_problems, is_held_out, roots
+
+COUNTDOWN = TASKS["countdown"]
+
+
+# ----------------------------------------------------------------------------------------------------------------- all tasks
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_task_keeps_its_contract(task):
+    rng = random.Random(1)
+    assert task.default_level in task.levels
+    for level in task.levels:
+        for _ in range(200):
+            problem = task.sample(rng, level)
+            assert problem.task == task.name and problem.level == level
+            assert len(encode(problem.prompt)) <= task.prompt_width
+            assert task.verify(problem, task.solve(problem)) == 1.0
+            demonstration = task.demonstrate(problem, rng)
+            assert len(encode(demonstration)) + 1 <= task.max_tokens
+            assert 0.0 <= task.verify(problem, demonstration) <= 1.0
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+@given(text=st.text(max_size=60))
+def test_verify_takes_any_text(task, text):
+    problem = task.sample(random.Random(3), task.default_level)
+    assert 0.0 <= task.verify(problem, text) <= 1.0
+
+
+def test_the_split_is_a_property_of_the_problem():
+    rng = random.Random(2)
+    drawn = [COUNTDOWN.sample(rng, 4) for _ in range(5000)]
+    assert 0.07 < sum(map(is_held_out, drawn)) / len(drawn) < 0.13
+    assert not any(is_held_out(draw(COUNTDOWN, 4, rng)) for _ in range(500))
+    test = held_out_problems(COUNTDOWN, 4, 300)
+    assert len(set(test)) == 300 and all(map(is_held_out, test))
+    assert test == held_out_problems(COUNTDOWN, 4, 300)
+
+
+def test_a_level_with_too_few_problems_says_so():
+    with pytest.raises(ValueError, match="level 3 has only about"):
+        held_out_problems(COUNTDOWN, 3, 5000)
+
+
+# ----------------------------------------------------------------------------------------------------------------- countdown
+
+
+def oracle_value(text):
+    """The value of a countdown expression by Python's own parser, or None: slow, and independent of the shunting yard."""
+    if not text or any(c not in "123456789+-*()" for c in text):
+        return None
+    try:
+        tree = ast.parse(text, mode="eval").body
+    except (SyntaxError, MemoryError, RecursionError):
+        return None
+
+    def value(node):
+        if isinstance(node, ast.Constant):
+            return node.value if 1 <= node.value <= 9 else None
+        if not isinstance(node, ast.BinOp) or type(node.op) not in (ast.Add, ast.Sub, ast.Mult):
+            return None  # unary minus, power, calls such as 3(4), the empty tuple
+        a, b = value(node.left), value(node.right)
+        if a is None or b is None:
+            return None
+        return {ast.Add: a + b, ast.Sub: a - b, ast.Mult: a * b}[type(node.op)]
+
+    return value(tree)
+
+
+def oracle_reward(problem, text):
+    numbers, target = problem.data
+    return float(oracle_value(text) == target and Counter(c for c in text if c.isdigit()) == Counter(map(str, numbers)))
+
+
+@settings(max_examples=1000)
+@given(st.text(alphabet="1239+-*()", max_size=14))
+def test_the_parser_agrees_with_pythons(text):
+    assert evaluate_expression(text) == oracle_value(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.data())
+def test_verify_agrees_with_the_oracle_on_near_misses(data):
+    rng = random.Random(data.draw(st.integers(0, 10_000)))
+    problem = COUNTDOWN.sample(rng, data.draw(st.sampled_from(COUNTDOWN.levels)))
+    text = list(COUNTDOWN.demonstrate(problem, rng))
+    for _ in range(data.draw(st.integers(0, 3))):
+        i = data.draw(st.integers(0, len(text)))
+        text[i : i + data.draw(st.integers(0, 1))] = data.draw(st.text(alphabet="123456789+-*()0 /.", max_size=1))
+    text = "".join(text)
+    assert COUNTDOWN.verify(problem, text) == oracle_reward(problem, text)
+
+
+PROBLEM = Problem("countdown", 3, "2 3 7=17:", ((2, 3, 7), 17))
+
+
+@pytest.mark.parametrize("text", ["2*(7+3)-3", "2*7+3", "3+7*2", "(((2)*(7)))+3", "(2*7+3)"])
+def test_what_is_correct_depends_on_numbers_and_target_alone(text):
+    assert COUNTDOWN.verify(PROBLEM, text) == oracle_reward(PROBLEM, text)
+    assert COUNTDOWN.verify(PROBLEM, text) == float(text != "2*(7+3)-3")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "17", "2*7+3+0", "02*7+3", "2*7+03", "2*7+3.", "2.0*7+3", "2**7+3", "7//2+3", "7/2+3", "-3+2*7", "+2*7+3", "2*7--3",
+        "2*7+-3", "2 *7+3", "2*7 +3", " 2*7+3", "2*7+3 ", "2*7+3\n", "27+3", "2(7)+3", "(2*7+3", "2*7+3)", ")2*7+3(", "()2*7+3",
+        "2*7+3=17", "3+2*7:", "2*7+3<|eos|>", "２*7+3", "2*７+3", "2×7+3", "2*7+٣", "2*7+3#", "2*7+3;", "[2*7]+3", "2*7_+3",
+        "9**9**9", "__import__('os')", "2*7", "2*7+3+2-2", "7*2+3-3+3", "2*7+4", "2e0*7+3", "0x2*7+3", "1*2*7+3",
+    ],
+)  # fmt: skip
+def test_verifier_holes_are_closed(text):
+    assert COUNTDOWN.verify(PROBLEM, text) == 0.0
+
+
+@pytest.mark.parametrize("text", ["(" * 300_000, "(" * 300_000 + "2*7+3" + ")" * 300_000, "9*" * 300_000 + "9", "2*7+3" + ")" * 300_000])
+def test_monstrous_texts_are_verified_in_bounded_time(text):
+    assert COUNTDOWN.verify(PROBLEM, text) == float(text.startswith("((") and text.endswith("))"))
+
+
+def all_trees(numbers):
+    """Every (value, text with all parentheses) over the numbers, by brute force."""
+    if len(numbers) == 1:
+        yield numbers[0], str(numbers[0])
+    for bits in range(1, 2 ** len(numbers) - 1):
+        left = [n for i, n in enumerate(numbers) if bits >> i & 1]
+        right = [n for i, n in enumerate(numbers) if not bits >> i & 1]
+        for a, text_a in all_trees(left):
+            for b, text_b in all_trees(right):
+                yield a + b, f"({text_a}+{text_b})"
+                yield a - b, f"({text_a}-{text_b})"
+                yield a * b, f"({text_a}*{text_b})"
+
+
+@pytest.mark.parametrize("numbers", [(2, 3, 7), (1, 1, 4), (5, 5, 5), (1, 2, 5, 9), (2, 2, 3, 3)])
+def test_demonstrations_cover_every_expression_tree(numbers):
+    trees = Counter(value for value, _ in all_trees(numbers))
+    assert counts(numbers) == trees
+    for value, number in trees.items():
+        assert sum(roots(numbers, value)[1]) == number, "the weights of the last operation count the trees below it"
+
+
+def test_demonstrations_are_drawn_uniformly_from_the_trees():
+    numbers, target = (1, 2, 3), 6
+    minimal = Counter()  # the expected share of each text, from all trees, each written with the fewest parentheses
+    for value, text in all_trees(numbers):
+        if value == target:
+            minimal[text_with_fewest_parentheses(text)] += 1
+    rng, n = random.Random(0), 20_000
+    problem = Problem("countdown", 3, "1 2 3=6:", (numbers, target))
+    drawn = Counter(COUNTDOWN.demonstrate(problem, rng) for _ in range(n))
+    assert set(drawn) == set(minimal)
+    for text, number in minimal.items():
+        share = number / minimal.total()
+        assert abs(drawn[text] / n - share) < 5 * (share * (1 - share) / n) ** 0.5
+
+
+def text_with_fewest_parentheses(text):
+    def write(node):
+        if isinstance(node, ast.Constant):
+            return str(node.value)
+        multiplies, subtracts = isinstance(node.op, ast.Mult), isinstance(node.op, ast.Sub)
+
+        def child(side, is_right):
+            adds = isinstance(side, ast.BinOp) and not isinstance(side.op, ast.Mult)
+            return f"({write(side)})" if adds and (multiplies or (subtracts and is_right)) else write(side)
+
+        return child(node.left, False) + ("*" if multiplies else "-" if subtracts else "+") + child(node.right, True)
+
+    return write(ast.parse(text, mode="eval").body)
+
+
+def test_solve_is_always_the_same():
+    problem = COUNTDOWN.sample(random.Random(5), 5)
+    assert COUNTDOWN.solve(problem) == COUNTDOWN.solve(problem)
