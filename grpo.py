@@ -15,14 +15,13 @@ Limit of RLVR (the paper: 0.04); the two bounds of the clip are separate options
 """
 
 import copy
-from pathlib import Path
 
 import torch
 
 import pretrain
 import run
 from model import log_probs
-from rollout import pass_at_1, rollout
+from rollout import micro_batches, pass_at_1, rollout
 from verifiers import TASKS, draw, held_out_problems
 
 MICRO_BATCH = {"cpu": 256, "cuda": 65_536, "mps": 2048}  # completions per pass through the model
@@ -74,12 +73,6 @@ def sequence_mean(mask):
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # One step, in the order of the paper's Algorithm 1.
-
-
-def micro_batches(groups, G, rows):
-    """Cut a list of group indices in runs of at most `rows` completions: (group indices, completion indices) of each."""
-    for part in groups.split(max(1, rows // G)) if len(groups) else ():
-        yield part, (part[:, None] * G + torch.arange(G, device=part.device)).flatten()
 
 
 def policy_logp(policy, prompts, completions, mask, temperature):
@@ -177,10 +170,10 @@ def main(argv=None):
     parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="where the reward comes from")
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
-    parser.add_argument("--steps", type=run.number(int, 1), default=300, help="rollouts")
-    parser.add_argument("--problems", type=run.number(int, 1), default=64, help="problems per rollout (ProRL: 256)")
+    parser.add_argument("--steps", type=run.number(int, 1), default=200, help="rollouts")
+    parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout (ProRL: 256)")
     parser.add_argument("--group", type=run.number(int, 2), default=16, help="completions per problem, G (DeepSeekMath: 64)")
-    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-4, help="learning rate (DeepSeekMath: 1e-6)")
+    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=5e-5, help="learning rate (DeepSeekMath: 1e-6)")
     parser.add_argument("--updates", type=run.number(int, 1), default=1, help="passes over each rollout, the paper's mu")
     parser.add_argument("--minibatches", type=run.number(int, 1), default=1, help="optimizer steps per pass (ProRL: 4)")
     parser.add_argument("--eps-low", type=run.number(float, 0, 1, low_included=False), default=0.2, help="clip below 1")
@@ -195,15 +188,12 @@ def main(argv=None):
         run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
 
     device, task, G = run.pick_device(args.device), TASKS[args.task], args.group
-    if saved is None and not Path(args.base).exists():
-        print(f"there is no base model in {args.base} yet: pretraining it first")
-        pretrain.main(["--task", args.task, "--level", str(args.level), "--run", args.base, "--device", args.device, "--dtype", args.dtype])
-    policy, base = run.load_model(args.base, device, args.dtype, args.task)
+    policy, tasks = pretrain.base_model(args, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
     test = held_out_problems(task, args.level, 128)
 
-    this = run.Run(args, saved, base["tasks"], model=policy, reference=reference, optimizer=optimizer)
+    this = run.Run(args, saved, tasks, model=policy, reference=reference, optimizer=optimizer)
     clock = run.Timer(device)
     for step in this.steps(args.steps):
         problems = [draw(task, args.level, this.rng) for _ in range(args.problems)]

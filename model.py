@@ -82,7 +82,7 @@ class Block(nn.Module):
         else:
             y = attend_after_prompt(q, *cache.extend(layer, k, v), *cache.prompt[layer])
         x = x + self.project(y.transpose(1, 2).reshape(N, T, C))
-        x = x + self.contract(F.gelu(self.expand(self.norm_mlp(x)), approximate="tanh"))
+        x = x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
         return x, (k, v)
 
 
@@ -175,7 +175,7 @@ def sample(model, prompts, G, max_tokens, temperature=1.0, top_p=1.0, generator=
     outputs, keys_values = model.transform(prompts)
     H, D = keys_values[0][0].shape[1], keys_values[0][0].shape[3]
     own = [tuple(torch.empty(N, H, max_tokens, D, dtype=k.dtype, device=device) for _ in "kv") for k, _ in keys_values]
-    cache = Cache(keys_values, own)
+    cache = Cache([(k.contiguous(), v.contiguous()) for k, v in keys_values], own)  # read at every token: copied here, once
     logits = outputs[:, -1].repeat_interleave(G, dim=0)
 
     tokens = torch.full((N, max_tokens), PAD, device=device)

@@ -10,6 +10,7 @@ the completion and its end-of-sequence token, not on the prompt: the prompt's nu
 
 import math
 import random
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -64,18 +65,29 @@ def learning_rate(step, steps, peak):
     return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
+def base_model(args, device):
+    """Where a run starts, for scripts with --base, --task and --level: the base, pretrained first if there is none; or, with --resume,
+    the run's own checkpoint. -> the model, and the tasks it has learnt.
+    """
+    if not args.resume and not Path(args.base).exists():
+        print(f"there is no base model in {args.base} yet: pretraining it first")
+        main(["--task", args.task, "--level", str(args.level), "--run", args.base, "--device", args.device, "--dtype", args.dtype])
+    model, checkpoint = run.load_model(args.run if args.resume else args.base, device, args.dtype, args.task)
+    return model, checkpoint["tasks"]
+
+
 def main(argv=None):
     parser = run.Parser(prog="pretrain.py", description="Pretrain the base model on demonstrations of a task.")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="what to learn")
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
     parser.add_argument("--demonstrations", type=run.number(int, 1), default=200_000, help="size of the corpus")
-    parser.add_argument("--steps", type=run.number(int, 1), default=2000, help="optimizer steps")
-    parser.add_argument("--batch", type=run.number(int, 1), default=512, help="demonstrations per step")
+    parser.add_argument("--steps", type=run.number(int, 1), default=1100, help="optimizer steps")
+    parser.add_argument("--batch", type=run.number(int, 1), default=256, help="demonstrations per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-3, help="peak learning rate")
     parser.add_argument("--layers", type=run.number(int, 1), default=4, help="transformer blocks")
     parser.add_argument("--width", type=run.number(int, 1), default=128, help="residual stream")
     parser.add_argument("--heads", type=run.number(int, 1), default=4, help="attention heads")
-    parser.add_argument("--eval-every", type=run.number(int, 1), default=200, help="steps between looks at held-out problems")
+    parser.add_argument("--eval-every", type=run.number(int, 1), default=100, help="steps between looks at held-out problems")
     run.add_run_options(parser, "runs/base")
     args, saved = run.parse(parser, argv)
     args.level = run.check_level(args.task, args.level)

@@ -67,6 +67,12 @@ def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None
     return Rollout(torch.cat((prompts, tokens), dim=1), mask, logp, torch.tensor(rewards, device=device), ended, texts)
 
 
+def micro_batches(groups, G, rows):
+    """Cut a list of problem indices in runs of at most `rows` completions: (problem indices, completion indices) of each."""
+    for part in groups.split(max(1, rows // G)) if len(groups) else ():
+        yield part, (part[:, None] * G + torch.arange(G, device=part.device)).flatten()
+
+
 def pass_at_1(model, task, problems, samples=8, seed=0):
     """The share of correct completions at temperature 1, over `samples` of each problem, without touching the run's random state."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)

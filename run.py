@@ -141,13 +141,13 @@ def load_checkpoint(directory):
     return checkpoint
 
 
-def load_model(directory, device, dtype, task=None):
-    """The model of a run, and the run's checkpoint. If a task is named, the model must have learnt it."""
+def load_model(directory, device, dtype, task, build=GPT):
+    """The model of a run, which must have learnt the task, and the run's checkpoint. `build` is what the model was built by."""
     checkpoint = load_checkpoint(directory)
-    if task is not None and task not in checkpoint["tasks"]:
+    if task not in checkpoint["tasks"]:
         fail(f"{directory} was trained on {', '.join(checkpoint['tasks'])}, not on {task}")
     try:
-        model = GPT(**checkpoint["model_config"])
+        model = build(**checkpoint["model_config"])
         model.load_state_dict(checkpoint["model"])
     except (RuntimeError, TypeError) as error:
         fail(f"the model in {directory} does not fit this code ({str(error).splitlines()[0]})")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import grpo
-from grpo import clipped_objective, group_advantage, grpo_step, kl_k3, micro_batches, probability_ratio, sequence_mean
+from grpo import clipped_objective, group_advantage, grpo_step, kl_k3, probability_ratio, sequence_mean
 from model import GPT
 from rollout import Rollout
 from tokenizer import VOCAB_SIZE
@@ -351,9 +351,3 @@ def test_the_kl_alone_pulls_the_policy_to_the_reference():
         grpo_step(policy, reference, optimizer, batch, G, options(beta=1.0))
     assert distance() < 0.7 * before, "a KL of the wrong sign would drive them apart"
     assert all(torch.equal(a, b) for a, b in zip(frozen.values(), reference.state_dict().values(), strict=True))
-
-
-def test_micro_batches_are_whole_groups():
-    cut = list(micro_batches(torch.tensor([4, 0, 2]), 3, rows=7))
-    assert [groups.tolist() for groups, _ in cut] == [[4, 0], [2]]
-    assert [these.tolist() for _, these in cut] == [[12, 13, 14, 0, 1, 2], [6, 7, 8]]

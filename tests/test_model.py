@@ -49,7 +49,7 @@ def test_attention_is_the_textbook_formula():
             y[t, d] = sum(w * v[s, d] for s, w in enumerate(weights)) / sum(weights)
     x = x + block.project(y)
     h = block.expand(block.norm_mlp(x))
-    gelu = 0.5 * h * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
+    gelu = h * (1 + torch.erf(h / math.sqrt(2))) / 2
     expected = model.head(model.norm(x + block.contract(gelu)))
     torch.testing.assert_close(model(tokens)[0], expected, **CLOSE)
 

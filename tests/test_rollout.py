@@ -5,7 +5,7 @@ import torch
 
 import rollout as rollout_file
 from model import GPT
-from rollout import encode_prompts, pass_at_1, rollout
+from rollout import encode_prompts, micro_batches, pass_at_1, rollout
 from tokenizer import EOS, PAD, decode, encode
 from verifiers import TASKS, Problem, Task
 
@@ -97,3 +97,9 @@ def test_looking_at_held_out_problems_does_not_change_the_run():
     state = torch.get_rng_state()
     assert pass_at_1(model, TASK, problems(3)) == first
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_micro_batches_are_whole_groups():
+    cut = list(micro_batches(torch.tensor([4, 0, 2]), 3, rows=7))
+    assert [groups.tolist() for groups, _ in cut] == [[4, 0], [2]]
+    assert [these.tolist() for _, these in cut] == [[12, 13, 14, 0, 1, 2], [6, 7, 8]]
