@@ -26,7 +26,7 @@ resume = $(if $(wildcard runs/$(1)/checkpoint.pt),--resume)
 demo: .venv/installed
 	$(BIN)/python pretrain.py --run runs/$(DEMO)/base --seed $(SEED) $(call resume,$(DEMO)/base)
 	$(BIN)/python grpo.py --base runs/$(DEMO)/base --run runs/$(DEMO)/grpo --seed $(SEED) $(call resume,$(DEMO)/grpo)
-	$(BIN)/python passk.py runs/$(DEMO)/base runs/$(DEMO)/grpo --out results/$(DEMO)
+	$(BIN)/python passk.py runs/$(DEMO)/base runs/$(DEMO)/grpo --out results/$(DEMO) --seed $(SEED)
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest -q

@@ -112,7 +112,7 @@ def grpo_step(policy, reference, optimizer, batch, G, args):
     steps = args.updates * args.minibatches
     for _ in range(args.updates):
         order = all_groups if args.minibatches == 1 else all_groups[torch.randperm(len(all_groups)).to(all_groups.device)]
-        for minibatch in order.chunk(args.minibatches):
+        for minibatch in order.tensor_split(args.minibatches):
             # Without a KL, groups of zero advantage have zero gradient: they count in the denominator and cost no pass.
             useful = minibatch if args.beta else minibatch[spread[minibatch]]
             share = len(minibatch) / len(all_groups)  # the weights sum to 1 over the whole rollout
@@ -188,7 +188,10 @@ def main(argv=None):
         run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
 
     device, task, G = run.pick_device(args.device), TASKS[args.task], args.group
-    policy, tasks = pretrain.base_model(args, device)
+    if saved is None:
+        policy, tasks = pretrain.base_model(args.base, args, device)
+    else:
+        policy, tasks = run.load_model(args.run, device, args.dtype, args.task)[0], saved["tasks"]
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
     test = held_out_problems(task, args.level, 128)
@@ -205,7 +208,7 @@ def main(argv=None):
         accuracy = None
         if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
             accuracy = pass_at_1(policy, task, test)
-            this.write_samples(step, problems[:4], batch.texts[: 4 * G : G], batch.rewards[: 4 * G : G].tolist())
+            this.write_samples(step, problems, batch)
             clock()
         tokens = batch.mask.sum().item()
         numbers |= {

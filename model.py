@@ -138,12 +138,12 @@ class GPT(nn.Module):
         first = at_prompt[:, -1:].repeat_interleave(G, dim=0)
         if completions.shape[1] == 1:
             return first
-        return torch.cat((first, self.transform(completions[:, :-1], Cache(keys_values))[0]), dim=1)
+        return torch.cat((first, self.transform(completions[:, :-1], Cache(keys_values))[0]), dim=1)  # PPO (1)
 
 
 def log_probs(logits, tokens, temperature=1.0):
     """log π(y_t | s_t) at the sampling temperature: logits (..., V), tokens (...) -> (...). The logits are divided, not the log-probs."""
-    return torch.log_softmax(logits / temperature, dim=-1).gather(-1, tokens[..., None]).squeeze(-1)
+    return torch.log_softmax(logits / temperature, dim=-1).gather(-1, tokens[..., None]).squeeze(-1)  # PPO (2)
 
 
 def keep_nucleus(logits, top_p):

@@ -55,9 +55,11 @@ def bootstrap(values, resamples=2000, seed=0):
 
 
 def crossing(ks, base, other):
-    """The smallest k from which on `base` stays at or above `other`, having been below before; None if the curves do not cross."""
+    """The smallest k from which on `base` stays at or above `other`, having been below before and being above in the end; None if the
+    curves do not cross.
+    """
     above = np.asarray(base) >= np.asarray(other)
-    if above[0] or not above[-1]:
+    if above[0] or not above[-1] or base[-1] == other[-1]:
         return None
     return ks[int(np.flatnonzero(~above)[-1]) + 1]
 
@@ -145,7 +147,7 @@ def main(argv=None):
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
     parser.add_argument("--problems", type=run.number(int, 2), default=200, help="held-out problems")
     parser.add_argument("--samples", type=run.number(int, 1), default=256, help="completions of each problem, n")
-    parser.add_argument("--max-k", type=run.number(int, 1), help="largest k; default: the number of samples")
+    parser.add_argument("--max-k", type=run.number(int, 1), help="largest k; default: the number of samples (curves have k = 1, 2, 4, …)")
     parser.add_argument("--temperature", type=run.number(float, 0), default=1.0, help="of sampling; 0 is greedy (Limit of RLVR: 0.6)")
     parser.add_argument("--top-p", type=run.number(float, 0, 1, low_included=False), default=1.0, help="nucleus (Limit of RLVR: 0.95)")
     parser.add_argument("--out", default="results/passk", help="directory to write to")
@@ -160,12 +162,12 @@ def main(argv=None):
         run.fail("the same run is named twice")
     models = {name: run.load_model(d, device, args.dtype, args.task)[0] for name, d in zip(names, args.runs, strict=True)}
     try:
-        problems = held_out_problems(task, args.level, args.problems, args.seed)
+        problems = held_out_problems(task, args.level, args.problems)  # the same ones for every seed
     except ValueError as error:
         run.fail(error)
 
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    run.make_directory(out)
     curves, start = {}, time.perf_counter()
     with open(out / "samples.jsonl.tmp", "w") as file:  # earlier results stay until there are new ones
         for name, model in models.items():

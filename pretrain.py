@@ -1,6 +1,6 @@
 """The base model: next-token prediction on demonstrations.
 
-    L(θ) = −E_{(x,y)~D} (1/T) Σ_t log π_θ(y_t | x, y_<t)
+    L(θ) = −(1 / Σ_i T_i) Σ_i Σ_t log π_θ(y_{i,t} | x_i, y_{i,<t})        a mean over all completion tokens of the batch
 
 The corpus is `--demonstrations` completions that the task writes itself (`verifiers.py`), held-out problems excluded. The loss is on
 the completion and its end-of-sequence token, not on the prompt: the prompt's numbers are random, and there is nothing to learn in them.
@@ -65,14 +65,17 @@ def learning_rate(step, steps, peak):
     return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
-def base_model(args, device):
-    """Where a run starts, for scripts with --base, --task and --level: the base, pretrained first if there is none; or, with --resume,
-    the run's own checkpoint. -> the model, and the tasks it has learnt.
+def base_model(directory, args, device):
+    """The base in a directory, for scripts with --task and --level: pretrained first if there is none, and pretrained to the end if it
+    is unfinished. -> the model, and the tasks it has learnt.
     """
-    if not args.resume and not Path(args.base).exists():
-        print(f"there is no base model in {args.base} yet: pretraining it first")
-        main(["--task", args.task, "--level", str(args.level), "--run", args.base, "--device", args.device, "--dtype", args.dtype])
-    model, checkpoint = run.load_model(args.run if args.resume else args.base, device, args.dtype, args.task)
+    if not run.is_finished(directory):
+        started = (Path(directory) / "checkpoint.pt").exists()
+        print(f"the base model in {directory} is unfinished" if started else f"there is no base model in {directory} yet", end="")
+        print(": pretraining it first")
+        new = ["--task", args.task, "--level", str(args.level), "--device", args.device, "--dtype", args.dtype]
+        main(["--run", str(directory), *(["--resume"] if started else new)])
+    model, checkpoint = run.load_model(directory, device, args.dtype, args.task)
     return model, checkpoint["tasks"]
 
 
@@ -113,8 +116,7 @@ def main(argv=None):
         accuracy = None
         if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
             accuracy = pass_at_1(model, task, test)
-            few = rollout(model, task, test[:4], 1)
-            this.write_samples(step, test[:4], few.texts, few.rewards.tolist())
+            this.write_samples(step, test[:4], rollout(model, task, test[:4], 1))
             clock()
         this.log(step, ("loss",), loss=loss, grad_norm=norm, held_out_pass_at_1=accuracy, tokens_per_s=tokens_per_s)
     print(f"held-out pass@1 {pass_at_1(model, task, test):.3f}; the model is in {args.run}")

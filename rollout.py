@@ -2,7 +2,7 @@
 
     prompts (B, P)  --sample-->  tokens, mask, logp  --verify-->  rewards
 
-This is the only place where text meets tensors: problems are encoded here, completions are decoded and verified here.
+Problems become tensors here, and completions become text and are verified here.
 """
 
 from typing import NamedTuple

@@ -39,10 +39,14 @@ def fail(message):
 # Options
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    def _get_help_string(self, action):
+        return action.help if action.default is None or action.nargs == 0 else super()._get_help_string(action)
+
+
 class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs):
-        kwargs.setdefault("formatter_class", lambda prog: argparse.ArgumentDefaultsHelpFormatter(prog, max_help_position=34, width=132))
-        super().__init__(allow_abbrev=False, **kwargs)
+        super().__init__(allow_abbrev=False, formatter_class=lambda prog: Help(prog, max_help_position=34, width=132), **kwargs)
 
     def error(self, message):
         fail(message)
@@ -66,8 +70,8 @@ def number(kind, low, high=None, low_included=True):
 
 
 def add_device_options(parser):
-    parser.add_argument("--seed", type=number(int, 0), default=0, help="of every random choice")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto takes CUDA when there is one")
+    parser.add_argument("--seed", type=number(int, 0, 2**63 - 1), default=0, help="of every random choice")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: CUDA, else MPS, else CPU")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products; parameters stay float32")
 
 
@@ -84,22 +88,24 @@ MAY_CHANGE_ON_RESUME = {"run", "steps", "device", "resume", "overwrite", "save_e
 
 def parse(parser, argv=None):
     """The options, and the checkpoint to resume from or None. A resumed run has the options it was started with; of those only the
-    ones in MAY_CHANGE_ON_RESUME may be given another value.
+    ones in MAY_CHANGE_ON_RESUME may be given another value. A script that only looks at its run has an option `--explain`: then the
+    run is read in the same way, any option may differ, and nothing is written.
     """
     parser.set_defaults(script=parser.prog)
     args = parser.parse_args(argv)
     if args.resume and args.overwrite:
         fail("--resume and --overwrite contradict each other")
-    if args.resume:
+    exists, explain = (Path(args.run) / "checkpoint.pt").exists(), getattr(args, "explain", False)
+    if args.resume or (explain and exists):
         saved = load_checkpoint(args.run)
         if saved["config"]["script"] != parser.prog:
             fail(f"{args.run} is a run of {saved['config']['script']}, not of {parser.prog}")
-        args = parser.parse_args(argv, argparse.Namespace(**saved["config"] | {"run": args.run, "device": "auto"}))
+        args = parser.parse_args(argv, argparse.Namespace(**saved["config"] | {"run": args.run, "resume": True}))
         for option, value in saved["config"].items():
-            if vars(args)[option] != value and option not in MAY_CHANGE_ON_RESUME:
+            if vars(args)[option] != value and option not in MAY_CHANGE_ON_RESUME and not explain:
                 fail(f"{args.run} was started with --{option.replace('_', '-')} {value} and cannot resume with {vars(args)[option]}")
         return args, saved
-    if (Path(args.run) / "checkpoint.pt").exists() and not args.overwrite:
+    if exists and not args.overwrite:
         fail(f"{args.run} holds a run already: continue it with --resume, discard it with --overwrite, or choose another --run")
     return args, None
 
@@ -136,7 +142,7 @@ def load_checkpoint(directory):
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load promises no type: a damaged file raises whatever its bytes happen to mean
         fail(f"{path} is damaged or no checkpoint ({type(error).__name__})")
-    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT or "steps" not in checkpoint.get("config", {}):
         fail(f"{path} is not a checkpoint of this project")
     return checkpoint
 
@@ -149,10 +155,27 @@ def load_model(directory, device, dtype, task, build=GPT):
     try:
         model = build(**checkpoint["model_config"])
         model.load_state_dict(checkpoint["model"])
-    except (RuntimeError, TypeError) as error:
-        fail(f"the model in {directory} does not fit this code ({str(error).splitlines()[0]})")
-    model.bfloat16 = dtype == "bfloat16"
+    except (RuntimeError, TypeError, KeyError) as error:
+        fail(f"the model in {directory} does not fit this code ({type(error).__name__}: {str(error).splitlines()[0]})")
+    for part in model.modules():
+        if isinstance(part, GPT):
+            part.bfloat16 = dtype == "bfloat16"
     return model.to(device), checkpoint
+
+
+def is_finished(directory):
+    """Whether a run has done all its steps; False where there is no run."""
+    if not (Path(directory) / "checkpoint.pt").exists():
+        return False
+    checkpoint = load_checkpoint(directory)
+    return checkpoint["step"] >= checkpoint["config"]["steps"]
+
+
+def make_directory(directory):
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"cannot write to {directory}: {error.strerror}")
 
 
 def random_states(rng):
@@ -195,7 +218,7 @@ class Run:
         if saved is None:
             if args.overwrite and (self.directory / "checkpoint.pt").exists():
                 shutil.rmtree(self.directory)
-            self.directory.mkdir(parents=True, exist_ok=True)
+            make_directory(self.directory)
             for name in ("metrics.csv", "samples.txt"):
                 (self.directory / name).write_text("")
         else:
@@ -204,6 +227,8 @@ class Run:
             restore_random_states(saved["random"], self.rng)
             self.step = saved["step"]
             for name, size in saved["sizes"].items():
+                if not (self.directory / name).exists():
+                    fail(f"{self.directory / name} is gone: the run cannot resume without it")
                 os.truncate(self.directory / name, size)
         (self.directory / "config.json").write_text(json.dumps(vars(args), indent=2) + "\n")
 
@@ -227,7 +252,9 @@ class Run:
                         self.save()
                     if self.interrupted and self.step < total:
                         self.bar.close()
-                        print(f"stopped after step {self.step}; the same command with --resume goes on from here")
+                        print(
+                            f"stopped after step {self.step}; `python {self.args.script} --run {self.directory} --resume` goes on from here"
+                        )
                         raise SystemExit(130)
         finally:
             signal.signal(signal.SIGINT, before)
@@ -249,10 +276,12 @@ class Run:
             writer.writerow(row)
         self.bar.set_postfix_str(" ".join(f"{k} {numbers[k]:.3g}" for k in show if numbers[k] is not None), refresh=False)
 
-    def write_samples(self, step, problems, texts, rewards):
-        """Append a few completions, to be read by a person."""
+    def write_samples(self, step, problems, batch, few=4):
+        """Append the first completion of each of the first few problems of a rollout, to be read by a person."""
+        G = len(batch.texts) // len(problems)
+        texts, rewards = batch.texts[: few * G : G], batch.rewards[: few * G : G].tolist()
         with open(self.directory / "samples.txt", "a") as file:
-            file.writelines(f"step {step}  {p.prompt} {t}  reward {r:g}\n" for p, t, r in zip(problems, texts, rewards, strict=True))
+            file.writelines(f"step {step}  {p.prompt} {t}  reward {r:g}\n" for p, t, r in zip(problems, texts, rewards, strict=False))
 
     def save(self):
         checkpoint = {

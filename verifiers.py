@@ -3,7 +3,7 @@
 A task is what makes the reward *verifiable* (RLVR): the reward is computed from the text by a program, not by a model. `verify` reads
 untrusted text that a language model wrote, so it parses, never evaluates, never raises, and takes time linear in the text.
 
-    countdown   reach a target from the given numbers:   `3 4 7 9=25:` -> `(9-4)*3+...`
+    countdown   reach a target from the given numbers:   `3 4 7 9=25:` -> `9+4*(7-3)`
 
 `python verifiers.py` prints a few problems of each task with demonstrations and verdicts.
 """
@@ -196,7 +196,7 @@ def evaluate_expression(text):
 class Countdown(Task):
     """`level` numbers from 1-9 and a target from 1-99: write the target with each number exactly once, `+ - *` and parentheses.
 
-    `2 3 5 8=44:` -> `(8+3)*(5-...)`. The target is the value of a random expression, so every problem has a solution. Demonstrations
+    `2 3 5 8=33:` -> `(8+3)*(5-2)`. The target is the value of a random expression, so every problem has a solution. Demonstrations
     are correct and diverse: an expression drawn uniformly from all expression trees that reach the target.
     """
 

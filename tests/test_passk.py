@@ -65,6 +65,7 @@ def test_crossing_is_the_k_from_which_the_base_stays_ahead():
     assert crossing(ks, [0.1, 0.5, 0.5, 0.8, 0.9], [0.3, 0.4, 0.6, 0.6, 0.7]) == 8
     assert crossing(ks, [0.1, 0.2, 0.3, 0.4, 0.5], [0.3, 0.4, 0.5, 0.6, 0.7]) is None
     assert crossing(ks, [0.4, 0.5, 0.6, 0.7, 0.8], [0.3, 0.4, 0.5, 0.6, 0.7]) is None
+    assert crossing(ks, [0.1, 0.2, 0.3, 0.4, 1.0], [0.3, 0.4, 0.5, 0.6, 1.0]) is None, "a tie in the end is no lead"
 
 
 def test_the_table_says_who_is_ahead():

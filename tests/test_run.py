@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,13 +15,18 @@ import pytest
 import torch
 
 import grpo
+import overoptimisation
 import passk
+import ppo
 import pretrain
+import reward_model
 import run
 
 ROOT = Path(__file__).parent.parent
 TOY_BASE = ["--steps", "4", "--batch", "8", "--demonstrations", "30", "--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu"]
 TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu", "--beta", "0.1"]
+TOY_PPO = ["--steps", "6", "--problems", "4", "--completions", "2", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
+TOY_PAIRS = ["--steps", "6", "--pairs", "8", "--batch", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
 UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
 
 
@@ -28,6 +34,17 @@ UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
 def base(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "base"
     pretrain.main([*TOY_BASE, "--run", str(directory)])
+    return directory
+
+
+@pytest.fixture(scope="session")
+def learnt(tmp_path_factory):
+    """A toy base that solves a few problems of level 3, so that there are pairs to prefer."""
+    directory = tmp_path_factory.mktemp("runs") / "base3"
+    size = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01"]
+    pretrain.main(
+        [*size, "--steps", "150", "--batch", "64", "--demonstrations", "2000", "--level", "3", "--device", "cpu", "--run", str(directory)]
+    )
     return directory
 
 
@@ -49,7 +66,7 @@ def same_run(a, b):
             return len(x) == len(y) and all(map(equal, x, y))
         return x == y
 
-    parts = ("model", "reference", "optimizer", "step", "random", "tasks", "model_config")
+    parts = ("model", "reference", "critic", "kl_control", "optimizer", "step", "random", "tasks", "model_config")
     assert all(equal(one[part], other[part]) for part in parts if part in one)
     assert metrics(a) == metrics(b)
     assert (a / "samples.txt").read_text() == (b / "samples.txt").read_text()
@@ -89,10 +106,15 @@ def start(script, *argv):
     )
 
 
-@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py"])
-def test_a_killed_run_resumes_bit_for_bit(script, base, tmp_path):
+@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py"])
+def test_a_killed_run_resumes_bit_for_bit(script, base, learnt, tmp_path):
     """SIGKILL between two checkpoints: metrics.csv is ahead of the checkpoint, and --resume must cut it back."""
-    options = [*TOY_BASE, "--save-every", "2"] if script == "pretrain.py" else [*TOY_GRPO, "--base", base]
+    main, options = {
+        "pretrain.py": (pretrain.main, [*TOY_BASE, "--save-every", "2"]),
+        "grpo.py": (grpo.main, [*TOY_GRPO, "--base", base]),
+        "ppo.py": (ppo.main, [*TOY_PPO, "--base", base, "--kl-target", "1", "--c-ptx", "0.1"]),
+        "reward_model.py": (reward_model.main, [*TOY_PAIRS, "--base", learnt, "--level", "3", "--label-noise", "0.2"]),
+    }[script]
     options = [*map(str, options), "--steps", "150", "--eval-every", "30"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = start(script, *options, "--run", killed)
@@ -105,7 +127,6 @@ def test_a_killed_run_resumes_bit_for_bit(script, base, tmp_path):
     assert 2 <= at < 150
     with open(killed / "metrics.csv", "a") as file:
         file.write("999,a row that was written after the last checkpoint, and cut of")
-    main = pretrain.main if script == "pretrain.py" else grpo.main
     main(["--run", str(killed), "--resume"])
     main([*options, "--run", str(whole)])
     same_run(killed, whole)
@@ -142,6 +163,70 @@ def test_grpo_pretrains_a_base_that_is_not_there(tmp_path, monkeypatch, capsys):
     assert str(tmp_path / "none") in called[0] and "pretraining it first" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("main", "toy"), [(grpo.main, TOY_GRPO), (ppo.main, TOY_PPO)])
+def test_the_reference_stays_the_base_and_the_policy_does_not(main, toy, learnt, tmp_path):
+    main([*toy, "--base", str(learnt), "--run", str(tmp_path / "run"), "--lr", "0.01", "--level", "3", "--problems", "64"])
+    start, end = (torch.load(d / "checkpoint.pt", weights_only=True) for d in (learnt, tmp_path / "run"))
+    assert all(torch.equal(end["reference"][name], weight) for name, weight in start["model"].items())
+    assert not all(torch.equal(end["model"][name], weight) for name, weight in start["model"].items())
+
+
+def test_an_unfinished_base_is_pretrained_to_the_end(base, tmp_path, capsys):
+    started = torch.load(base / "checkpoint.pt", weights_only=True)
+    started["config"]["steps"] = 6
+    shutil.copytree(base, tmp_path / "base")
+    torch.save(started, tmp_path / "base" / "checkpoint.pt")
+    grpo.main([*TOY_GRPO, "--base", str(tmp_path / "base"), "--run", str(tmp_path / "grpo")])
+    assert "unfinished" in capsys.readouterr().out
+    assert torch.load(tmp_path / "base" / "checkpoint.pt", weights_only=True)["step"] == 6
+
+
+def test_rlhf_from_end_to_end(learnt, tmp_path, capsys):
+    """Pairs, a reward model, PPO against it for two β, the picture; and one completion explained."""
+    scorer, level = str(tmp_path / "rm"), ["--base", str(learnt), "--level", "3"]
+    reward_model.main([*TOY_PAIRS, *level, "--run", scorer])
+    printed = capsys.readouterr().out
+    assert "held-out pairs in the right order" in printed and "calibration" in printed
+    saved = torch.load(tmp_path / "rm" / "checkpoint.pt", weights_only=True)["model"]
+    assert saved["std"] > 0 and saved["std"] != 1
+    both = ["--base", str(learnt), "--reward-model", scorer, "--device", "cpu"]
+    runs = ["--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    overoptimisation.main([*both, *runs, "--level", "3", "--steps", "3", "--problems", "4", "--window", "2", "--betas", "0", "0.1"])
+    with open(tmp_path / "out" / "overoptimisation.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["beta"], row["steps"]) for row in rows] == [("0.0", "2"), ("0.0", "3"), ("0.1", "2"), ("0.1", "3")]
+    assert (tmp_path / "out" / "overoptimisation.png").stat().st_size > 10_000
+    capsys.readouterr()
+    before = (tmp_path / "runs" / "beta-0.1" / "checkpoint.pt").read_bytes()
+    ppo.main(["--run", str(tmp_path / "runs" / "beta-0.1"), "--explain", "--seed", "5"])
+    assert (tmp_path / "runs" / "beta-0.1" / "checkpoint.pt").read_bytes() == before
+    check_explanation(capsys.readouterr().out)
+    ppo.main([*level, "--run", str(tmp_path / "none"), "--explain", "--device", "cpu"])
+    check_explanation(capsys.readouterr().out)
+    assert not (tmp_path / "none").exists()
+
+
+def check_explanation(printed):
+    """The printed table satisfies (3) to (7) with the β, γ, λ and score it names, to the three digits it has."""
+    score, beta, gamma, lam = map(float, re.search(r"score (\S+), β (\S+), γ (\S+), λ (\S+)", printed).groups())
+    rows = [line.split() for line in printed.splitlines() if re.match(r" ?\d+  \S", line)]
+    table = [[float(x) for x in row[-8:]] for row in rows]
+    later = next_value = 0.0
+    for t in reversed(range(len(table))):
+        logp, logp_ref, kl, r, v, delta, advantage, target = table[t]
+        assert kl == pytest.approx(logp - logp_ref, abs=2e-3)
+        assert r == pytest.approx(-beta * kl + (score if t == len(table) - 1 else 0), abs=2e-3)
+        assert delta == pytest.approx(r + gamma * next_value - v, abs=3e-3)
+        assert advantage == pytest.approx(delta + gamma * lam * later, abs=3e-3)
+        assert target == pytest.approx(advantage + v, abs=2e-3)
+        later, next_value = advantage, v
+
+
+def test_a_base_that_solves_nothing_gives_no_pairs(base, capsys, tmp_path):
+    assert "no pairs to learn from" in refused(capsys, reward_model.main, [*TOY_PAIRS, "--base", base, "--run", tmp_path / "rm"])
+    assert not (tmp_path / "rm").exists()
+
+
 def test_passk_from_end_to_end(base, tmp_path, capsys):
     grpo.main([*TOY_GRPO, "--base", str(base), "--run", str(tmp_path / "grpo")])
     passk.main([str(base), str(tmp_path / "grpo"), "--problems", "5", "--samples", "8", "--out", str(tmp_path / "out")])
@@ -165,6 +250,10 @@ IMPOSSIBLE = {
     pretrain.main: f"{RUNS} | --width 10 | --heads 0 | --batch 0 | --demonstrations 0",
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5 | --eps-high -0.1 | --beta -0.1 | --temperature 0
           | --updates 0 | --minibatches 5 --problems 4""",
+    ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
+          | --kl-target 1 --beta 0 | --reward people | --minibatches 5 --problems 4""",
+    reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",
+    overoptimisation.main: "--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0 | --level 9",
     passk.main: """ | none | none --samples 4 --max-k 8 | none --problems 1 | none --top-p 0 | none --top-p 1.1 | none --temperature -1""",
 }
 
@@ -179,6 +268,22 @@ def test_impossible_options_are_refused_in_one_line(main, options, capsys, tmp_p
 def test_asking_for_an_accelerator_that_is_not_there(capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "none on this machine" in refused(capsys, pretrain.main, ["--device", "cuda", "--run", "never"])
+
+
+@pytest.mark.parametrize("main", [pretrain.main, passk.main])
+def test_a_place_that_cannot_be_written_to(main, base, capsys, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    where = (
+        ["--run", tmp_path / "file" / "run", *TOY_BASE] if main is pretrain.main else [base, "--out", tmp_path / "file", "--problems", 2]
+    )
+    line = refused(capsys, main, where).replace("\r", "\n").splitlines()[-1]
+    assert "cannot write to" in line and (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_run_that_lost_its_metrics_says_so(base, capsys, tmp_path):
+    shutil.copytree(base, tmp_path / "base")
+    (tmp_path / "base" / "metrics.csv").unlink()
+    assert "is gone" in refused(capsys, pretrain.main, ["--run", tmp_path / "base", "--resume"])
 
 
 def test_n_below_k_is_refused(base, capsys, tmp_path):
@@ -204,7 +309,14 @@ def test_a_run_is_not_written_over(base, capsys, tmp_path):
 
 def damaged(path, how):
     path.mkdir()
-    good = {"format": run.FORMAT, "tasks": ["countdown"], "model_config": {"layers": 1}, "model": {}, "config": {"script": "grpo.py"}}
+    good = {
+        "format": run.FORMAT,
+        "tasks": ["countdown"],
+        "model_config": {"layers": 1},
+        "model": {},
+        "config": {"script": "grpo.py", "steps": 1},
+        "step": 1,
+    }
     match how:
         case "empty":
             (path / "checkpoint.pt").write_bytes(b"")
