@@ -24,7 +24,6 @@ Where this file departs from the deck, because the deck has it wrong or leaves i
 
 import argparse
 import copy
-import random
 
 import torch
 
@@ -32,12 +31,11 @@ import pretrain
 import reward_model
 import run
 from model import GPT, log_probs
-from rollout import micro_batches, pass_at_1, rollout
-from tokenizer import PAD, decode
+from rollout import RatioTally, micro_batches, minibatches, pass_at_1, rollout, summary
+from tokenizer import decode
 from verifiers import TASKS, draw, held_out_problems
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through policy and critic
-PTX_BATCH = 64  # demonstrations per optimizer step in (13)
 
 
 def weighted_sum(x, weights):
@@ -200,91 +198,53 @@ def evaluate_rollout(critic, reference, batch, score, G, beta, args):
 
 def ppo_step(policy, critic, reference, optimizer, batch, score, G, beta, args, demonstrations=None):
     """Learn from one rollout of N = B·G completions; returns the numbers to log."""
+    prompts, completions = batch.prompts(G), batch.completions
+    device, rows = prompts.device, MICRO_BATCH[prompts.device.type]
+
     # 1. Score what π_old wrote, once: rewards (3)(4), TD errors (5), advantages (6), returns (7); whiten after (7).
     fixed = evaluate_rollout(critic, reference, batch, score, G, beta, args)
     advantage = whiten(fixed.advantage, batch.mask) if args.whiten else fixed.advantage
-    prompts, completions = batch.prompts(G), batch.completions
-    sums = {
-        "policy_loss": 0.0,
-        "value_loss": 0.0,
-        "entropy": 0.0,
-        "ratio": 0.0,
-        "ratio_max": 0.0,
-        "up": 0,
-        "down": 0,
-        "tokens": 0,
-        "grad_norm": 0.0,
-    }
 
     # 2. Several epochs of minibatches: ratio (8), losses (9) to (13), total (14), a step.
-    for _ in range(args.epochs):
-        for minibatch in torch.randperm(len(prompts)).to(batch.mask.device).tensor_split(args.minibatches):
-            weights = torch.zeros_like(batch.logp)
-            ((_, in_minibatch),) = micro_batches(minibatch, G, rows=len(batch.logp))
-            weights[in_minibatch] = token_mean(batch.mask[in_minibatch].to(weights.dtype))
-            pretraining = pretraining_loss(*demonstrations(policy)) if args.c_ptx else 0.0
-            for groups, these in micro_batches(minibatch, G, MICRO_BATCH[batch.mask.device.type]):
-                mask = batch.mask[these]
-                logits = policy.at_states(prompts[groups], completions[these]) / args.temperature
-                values = critic.at_states(prompts[groups], completions[these]).squeeze(-1)
-                logp = torch.where(mask, log_probs(logits, completions[these]), 0.0)
-                ratio = probability_ratio(logp, batch.logp[these])
-                losses = (
-                    policy_loss(ratio, advantage[these], weights[these], args.eps),
-                    value_loss(values, fixed.returns[these], weights[these], fixed.values[these], args.value_eps),
-                    entropy_loss(logits, weights[these]),
-                )
-                total_loss(*losses, pretraining, args.c_v, args.c_ent, args.c_ptx).backward()
-                pretraining = 0.0  # once per minibatch, not once per micro-batch
-                with torch.no_grad():
-                    sums["policy_loss"] += losses[0].item()
-                    sums["value_loss"] += losses[1].item()
-                    sums["entropy"] -= losses[2].item()
-                    sums["ratio"] += ratio[mask].sum().item()
-                    sums["ratio_max"] = max(sums["ratio_max"], ratio[mask].max().item())
-                    sums["up"] += ((ratio > 1 + args.eps) & (advantage[these] > 0) & mask).sum().item()
-                    sums["down"] += ((ratio < 1 - args.eps) & (advantage[these] < 0) & mask).sum().item()
-                    sums["tokens"] += mask.sum().item()
-            sums["grad_norm"] += torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0).item()
-            torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+    tally, steps = RatioTally(args.eps, args.eps), args.epochs * args.minibatches
+    means = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0, "grad_norm": 0.0}
+    for minibatch in minibatches(len(prompts), args.epochs, args.minibatches, device):
+        ((_, in_minibatch),) = micro_batches(minibatch, G, rows=len(completions))
+        weights = torch.zeros_like(batch.logp)
+        weights[in_minibatch] = token_mean(batch.mask[in_minibatch].to(weights.dtype))
+        pretraining = pretraining_loss(*demonstrations(policy)) if args.c_ptx else 0.0
+        for groups, these in micro_batches(minibatch, G, rows):
+            logits = policy.at_states(prompts[groups], completions[these]) / args.temperature
+            values = critic.at_states(prompts[groups], completions[these]).squeeze(-1)
+            logp = torch.where(batch.mask[these], log_probs(logits, completions[these]), 0.0)
+            ratio = probability_ratio(logp, batch.logp[these])
+            policy_part = policy_loss(ratio, advantage[these], weights[these], args.eps)
+            value_part = value_loss(values, fixed.returns[these], weights[these], fixed.values[these], args.value_eps)
+            entropy_part = entropy_loss(logits, weights[these])
+            total_loss(policy_part, value_part, entropy_part, pretraining, args.c_v, args.c_ent, args.c_ptx).backward()
+            pretraining = 0.0  # once per minibatch, not once per micro-batch
+            means["policy_loss"] += policy_part.item() / steps
+            means["value_loss"] += value_part.item() / steps
+            means["entropy"] -= entropy_part.item() / steps
+            tally.add(ratio, advantage[these], batch.mask[these])
+        means["grad_norm"] += torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0).item() / steps
+        torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
 
-    steps = args.epochs * args.minibatches
-    return {
-        "reward": batch.rewards.mean().item(),
+    return summary(batch) | {
         "score": score.mean().item(),
-        "length": batch.lengths.float().mean().item(),
-        "ended": batch.ended.float().mean().item(),
-        "entropy": sums["entropy"] / steps,
         "kl_k1": fixed.kl[batch.mask].mean().item(),
         "kl_sequence": fixed.kl.sum(dim=1).mean().item(),
         "beta": beta,
         "explained_variance": explained_variance(fixed.values, fixed.returns, batch.mask),
-        "policy_loss": sums["policy_loss"] / steps,
-        "value_loss": sums["value_loss"] / steps,
-        "clipped_up": sums["up"] / sums["tokens"],
-        "clipped_down": sums["down"] / sums["tokens"],
-        "ratio_mean": sums["ratio"] / sums["tokens"],
-        "ratio_max": sums["ratio_max"],
-        "grad_norm": sums["grad_norm"] / steps,
+        **means,
+        **tally.numbers(),
     }
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # The loop
-
-
-def demonstration_batches(task, level, n, seed, device):
-    """A function that gives the arguments of (13) for a policy: logits, completions and mask of PTX_BATCH demonstrations."""
-    prompts, completions = pretrain.write_corpus(task, level, n, random.Random(seed))
-
-    def batch(policy):
-        rows = torch.randint(len(prompts), (PTX_BATCH,))
-        text, continuation = prompts[rows].long().to(device), completions[rows].long().to(device)
-        return policy.at_states(text, continuation), continuation, continuation != PAD
-
-    return batch
 
 
 def critic_from(policy, scorer=None):
@@ -338,13 +298,13 @@ def main(argv=None):
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model, for --reward model")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="what to solve")
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
-    parser.add_argument("--steps", type=run.number(int, 1), default=100, help="rollouts")
-    parser.add_argument("--problems", type=run.number(int, 1), default=64, help="problems per rollout")
-    parser.add_argument("--completions", type=run.number(int, 1), default=16, help="completions per problem: they share the prompt's cache")
+    parser.add_argument("--steps", type=run.number(int, 1), default=140, help="rollouts")
+    parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
+    parser.add_argument("--completions", type=run.number(int, 1), default=8, help="completions per problem: they share the prompt's cache")
     parser.add_argument("--epochs", type=run.number(int, 1), default=2, help="passes over each rollout (InstructGPT: 1; Ziegler: 4)")
-    parser.add_argument("--minibatches", type=run.number(int, 1), default=2, help="optimizer steps per epoch")
+    parser.add_argument("--minibatches", type=run.number(int, 1), default=4, help="optimizer steps per epoch")
     parser.add_argument("--lr", type=positive, default=5e-5, help="learning rate of the policy")
-    parser.add_argument("--critic-lr", type=positive, default=5e-4, help="learning rate of the critic")
+    parser.add_argument("--critic-lr", type=positive, default=2e-3, help="learning rate of the critic")
     parser.add_argument("--gamma", type=run.number(float, 0, 1), default=1.0, help="discount in (5) and (6)")
     parser.add_argument("--lam", type=run.number(float, 0, 1), default=0.95, help="lambda of GAE in (6)")
     parser.add_argument("--eps", type=run.number(float, 0, 1, low_included=False), default=0.2, help="clip of the ratio in (9)")
@@ -386,7 +346,7 @@ def main(argv=None):
             tracked[name].load_state_dict(saved[name])
         explain(policy, critic, reference, scorer, task, args, args.beta if args.kl_target is None else control.beta)
         return
-    demonstrations = demonstration_batches(task, args.level, 20_000, args.seed, device) if args.c_ptx else None
+    demonstrations = pretrain.demonstration_batches(task, args.level, device, args.seed) if args.c_ptx else None
     test = held_out_problems(task, args.level, 128)
 
     this = run.Run(args, saved, tasks, **tracked)

@@ -5,7 +5,7 @@
 The corpus is `--demonstrations` completions that the task writes itself (`verifiers.py`), held-out problems excluded. The loss is on
 the completion and its end-of-sequence token, not on the prompt: the prompt's numbers are random, and there is nothing to learn in them.
 
-    python pretrain.py        four minutes on two CPU cores; held-out pass@1 about 0.2
+    python pretrain.py        four minutes on two CPU cores; held-out pass@1 about 0.17
 """
 
 import math
@@ -38,6 +38,20 @@ def write_corpus(task, level, n, rng):
     rows = [[*encode(text), EOS] for text in texts]
     completions = torch.tensor([row + [PAD] * (task.max_tokens - len(row)) for row in rows], dtype=torch.uint8)
     return encode_prompts(task, problems).to(torch.uint8), completions
+
+
+def demonstration_batches(task, level, device, seed, n=20_000, batch=64):
+    """For a pretraining term beside RL: a function that gives a policy's logits (64, T, V) on a random batch of demonstrations, their
+    completions (64, T) and the mask (64, T).
+    """
+    prompts, completions = write_corpus(task, level, n, random.Random(seed))
+
+    def draw_batch(policy):
+        rows = torch.randint(len(prompts), (batch,))
+        text, continuation = prompts[rows].long().to(device), completions[rows].long().to(device)
+        return policy.at_states(text, continuation), continuation, continuation != PAD
+
+    return draw_batch
 
 
 def train_step(model, optimizer, prompts, completions):

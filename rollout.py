@@ -67,13 +67,60 @@ def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None
     return Rollout(torch.cat((prompts, tokens), dim=1), mask, logp, torch.tensor(rewards, device=device), ended, texts)
 
 
-def micro_batches(groups, G, rows):
-    """Cut a list of problem indices in runs of at most `rows` completions: (problem indices, completion indices) of each."""
-    for part in groups.split(max(1, rows // G)) if len(groups) else ():
-        yield part, (part[:, None] * G + torch.arange(G, device=part.device)).flatten()
-
-
 def pass_at_1(model, task, problems, samples=8, seed=0):
     """The share of correct completions at temperature 1, over `samples` of each problem, without touching the run's random state."""
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
     return rollout(model, task, problems, samples, generator=generator).rewards.mean().item()
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Learning from a rollout: how every algorithm cuts it, and what every algorithm reports.
+
+
+def minibatches(B, passes, parts, device):
+    """The problem indices of each optimizer step: `passes` times all B problems, each time shuffled and cut in `parts`."""
+    for _ in range(passes):
+        order = torch.randperm(B) if parts > 1 else torch.arange(B)
+        yield from order.to(device).tensor_split(parts)
+
+
+def micro_batches(problems, G, rows):
+    """Cut problem indices in runs of at most `rows` completions, so that a pass fits: (problem indices, completion indices) of each."""
+    for part in problems.split(max(1, rows // G)) if len(problems) else ():
+        yield part, (part[:, None] * G + torch.arange(G, device=part.device)).flatten()
+
+
+class RatioTally:
+    """What the clip did to the tokens of one rollout, over all updates: counted as a token's push ends, which depends on the sign of Â."""
+
+    def __init__(self, eps_low, eps_high):
+        self.low, self.high = 1 - eps_low, 1 + eps_high
+        self.total, self.largest, self.up, self.down, self.tokens = 0.0, 0.0, 0, 0, 0
+
+    @torch.no_grad()
+    def add(self, ratio, advantage, mask):
+        """ratio (N, T), advantage (N, T) or (N, 1), mask (N, T)"""
+        self.up += ((ratio > self.high) & (advantage > 0) & mask).sum().item()
+        self.down += ((ratio < self.low) & (advantage < 0) & mask).sum().item()
+        self.total += ratio[mask].sum().item()
+        self.largest = max(self.largest, ratio[mask].max().item())
+        self.tokens += mask.sum().item()
+
+    def numbers(self):
+        if not self.tokens:
+            return {"clipped_up": 0.0, "clipped_down": 0.0, "ratio_mean": 1.0, "ratio_max": 1.0}
+        return {
+            "clipped_up": self.up / self.tokens,
+            "clipped_down": self.down / self.tokens,
+            "ratio_mean": self.total / self.tokens,
+            "ratio_max": self.largest,
+        }
+
+
+def summary(batch):
+    """What there is to say of a rollout, whatever learns from it."""
+    return {
+        "reward": batch.rewards.mean().item(),
+        "length": batch.lengths.float().mean().item(),
+        "ended": batch.ended.float().mean().item(),
+    }

@@ -334,7 +334,7 @@ def test_a_rollout_without_any_spread_changes_nothing():
     before = copy.deepcopy(policy.state_dict())
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1.0)
     numbers = grpo_step(policy, reference, optimizer, batch._replace(rewards=torch.ones(12)), G, options(beta=0.0))
-    assert numbers["no_spread"] == 1.0 and numbers["grad_norm"] == 0.0 and numbers["ratio_mean"] == 1.0
+    assert numbers["no_spread"] == 1.0 and numbers["grad_norm"] == 0.0 and numbers["ratio_mean"] == numbers["ratio_max"] == 1.0
     assert all(torch.equal(a, b) for a, b in zip(before.values(), policy.state_dict().values(), strict=True))
 
 

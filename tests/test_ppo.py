@@ -498,3 +498,52 @@ def test_the_score_of_a_completion_that_never_ends_is_fixed():
     *_, batch = setting()
     scores = score_rollout(batch, options(unended_penalty=0.5))
     assert torch.equal(scores, torch.where(batch.ended, batch.rewards, -0.5))
+
+
+def test_the_value_clip_is_around_the_values_of_rollout_time(gradients):
+    """It bites from the second step on, when V has left V_old."""
+    policy, critic, reference, batch = setting()
+    score, args = torch.randn(12, dtype=F64), options(epochs=2, value_eps=0.05, c_v=1.0)
+    fixed = evaluate_rollout(critic, reference, batch, score, G, BETA, args)
+    second = copy.deepcopy(critic)
+    ppo_step(policy, critic, reference, torch.optim.SGD(critic.parameters(), lr=0.1), batch, score, G, BETA, args)
+    with torch.no_grad():
+        for parameter, gradient in zip(second.parameters(), gradients[1], strict=True):
+            parameter -= 0.1 * gradient
+    values, loss, clipped = full_logits(second, batch.tokens)[..., 0], 0.0, 0
+    for i, T in enumerate(batch.lengths.tolist()):
+        for t in range(T):
+            v, old, target = values[i, t], fixed.values[i, t].item(), fixed.returns[i, t].item()
+            near = torch.clamp(v, old - 0.05, old + 0.05)
+            loss = loss + torch.maximum((v - target) ** 2, (near - target) ** 2) / batch.lengths.sum()
+            clipped += (near - target).abs().item() > (v - target).abs().item() + 1e-9
+    assert clipped > 3
+    for a, b in zip(gradients[3], torch.autograd.grad(loss, list(second.parameters())), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("whitened", [False, True])
+def test_clip_fractions_and_kl_are_counted_over_tokens(whitened, gradients):
+    policy, critic, reference, batch = setting()
+    score, args = torch.randn(12, dtype=F64), options(whiten=whitened)
+    fixed = evaluate_rollout(critic, reference, batch, score, G, BETA, args)
+    advantage = whiten(fixed.advantage, batch.mask) if whitened else fixed.advantage
+    numbers = ppo_step(policy, critic, reference, frozen(policy, critic), batch, score, G, BETA, args)
+    log_pi, log_ref = (full_logits(m, batch.tokens, 0.8).log_softmax(-1) for m in (policy, reference))
+    up = down = tokens = kl = 0
+    for i, T in enumerate(batch.lengths.tolist()):
+        for t in range(T):
+            y = batch.tokens[i, P + t]
+            ratio = torch.exp(log_pi[i, t, y] - batch.logp[i, t]).item()
+            up, down = up + (ratio > 1.2 and advantage[i, t] > 0), down + (ratio < 0.8 and advantage[i, t] < 0)
+            tokens, kl = tokens + 1, kl + (batch.logp[i, t] - log_ref[i, t, y]).item()
+    assert numbers["clipped_up"] == pytest.approx(int(up) / tokens) and numbers["clipped_down"] == pytest.approx(int(down) / tokens)
+    assert numbers["kl_k1"] == pytest.approx(kl / tokens) and numbers["kl_sequence"] == pytest.approx(kl / 12)
+
+
+def test_losses_ignore_nan_on_the_padding():
+    poison = torch.where(MASK, ragged(12), torch.nan)
+    weights = token_mean(MASK.double())
+    logits = torch.randn(4, 5, 6, dtype=F64).masked_fill(~MASK[..., None], torch.nan)
+    for loss in (policy_loss(poison, poison, weights, 0.2), value_loss(poison, poison + 1, weights), entropy_loss(logits, weights)):
+        assert torch.isfinite(loss)
