@@ -3,7 +3,7 @@
 PPO maximises what the reward model says, which is not what is right. Here, unlike with people, the truth is known: the verifier's.
 This runs `ppo.py --reward model` for several β and draws both against the KL to the base that the policy has spent.
 
-    python overoptimisation.py        half an hour on two CPU cores
+    python overoptimisation.py        a quarter of an hour on two CPU cores, after the reward model
 
 writes overoptimisation.csv and overoptimisation.png to `--out`. A run that exists is gone on with, and not redone if it is finished.
 """
@@ -55,8 +55,8 @@ def draw(curves, path):
 def main(argv=None):
     parser = run.Parser(prog="overoptimisation.py", description="PPO on a reward model for several beta: score and truth against the KL.")
     parser.add_argument("--betas", type=run.number(float, 0), nargs="+", default=[0.0, 0.05, 0.2], help="weights of the KL")
-    parser.add_argument("--steps", type=run.number(int, 1), default=120, help="rollouts of each run")
-    parser.add_argument("--problems", type=run.number(int, 2), default=64, help="problems per rollout")
+    parser.add_argument("--steps", type=run.number(int, 1), default=80, help="rollouts of each run")
+    parser.add_argument("--problems", type=run.number(int, 2), default=128, help="problems per rollout")
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
     parser.add_argument("--window", type=run.number(int, 1), default=5, help="steps that are averaged to one point")
     parser.add_argument("--base", default="runs/base", help="run to start from")

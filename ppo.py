@@ -298,7 +298,7 @@ def main(argv=None):
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model, for --reward model")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="what to solve")
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
-    parser.add_argument("--steps", type=run.number(int, 1), default=140, help="rollouts")
+    parser.add_argument("--steps", type=run.number(int, 1), default=110, help="rollouts")
     parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
     parser.add_argument("--completions", type=run.number(int, 1), default=8, help="completions per problem: they share the prompt's cache")
     parser.add_argument("--epochs", type=run.number(int, 1), default=2, help="passes over each rollout (InstructGPT: 1; Ziegler: 4)")

@@ -173,7 +173,7 @@ def main(argv=None):
     parser.add_argument("--temperature", type=run.number(float, 0, low_included=False), default=1.0, help="of sampling the pairs")
     parser.add_argument("--steps", type=run.number(int, 1), default=400, help="optimizer steps")
     parser.add_argument("--batch", type=run.number(int, 1), default=128, help="pairs per step")
-    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=5e-4, help="peak learning rate")
+    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=1e-3, help="peak learning rate")
     parser.add_argument("--eval-every", type=run.number(int, 1), default=100, help="steps between looks at held-out pairs")
     run.add_run_options(parser, "runs/reward_model")
     args, saved = run.parse(parser, argv)
