@@ -55,10 +55,10 @@ def draw(curves, path):
 def main(argv=None):
     parser = run.Parser(prog="overoptimisation.py", description="PPO on a reward model for several beta: score and truth against the KL.")
     parser.add_argument("--betas", type=run.number(float, 0), nargs="+", default=[0.0, 0.05, 0.2], help="weights of the KL")
-    parser.add_argument("--steps", type=run.number(int, 1), default=80, help="rollouts of each run")
+    parser.add_argument("--steps", type=run.number(int, 1), default=40, help="rollouts of each run")
     parser.add_argument("--problems", type=run.number(int, 2), default=128, help="problems per rollout")
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
-    parser.add_argument("--window", type=run.number(int, 1), default=5, help="steps that are averaged to one point")
+    parser.add_argument("--window", type=run.number(int, 1), default=2, help="steps that are averaged to one point")
     parser.add_argument("--base", default="runs/base", help="run to start from")
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model")
     parser.add_argument("--runs", default="runs/overoptimisation", help="directory for the runs of PPO")

@@ -14,7 +14,6 @@ import csv
 import json
 import os
 import random
-import shutil
 import signal
 import sys
 import time
@@ -205,7 +204,7 @@ class Run:
         run = Run(args, saved, tasks, model=model, optimizer=optimizer)
         for step in run.steps(args.steps):
             ...
-            run.log(step, reward=…, …)
+            run.log(step, ("reward",), reward=…, …)
     """
 
     def __init__(self, args, saved, tasks, **tracked):
@@ -216,9 +215,8 @@ class Run:
         self.interrupted = False
         torch.manual_seed(args.seed)
         if saved is None:
-            if args.overwrite and (self.directory / "checkpoint.pt").exists():
-                shutil.rmtree(self.directory)
             make_directory(self.directory)
+            (self.directory / "checkpoint.pt").unlink(missing_ok=True)  # --overwrite: of this directory only what a run writes
             for name in ("metrics.csv", "samples.txt"):
                 (self.directory / name).write_text("")
         else:
@@ -252,9 +250,8 @@ class Run:
                         self.save()
                     if self.interrupted and self.step < total:
                         self.bar.close()
-                        print(
-                            f"stopped after step {self.step}; `python {self.args.script} --run {self.directory} --resume` goes on from here"
-                        )
+                        again = f"python {self.args.script} --run {self.directory} --resume"
+                        print(f"stopped after step {self.step}; `{again}` goes on from here")
                         raise SystemExit(130)
         finally:
             signal.signal(signal.SIGINT, before)
