@@ -4,7 +4,9 @@
     L(θ) = −E_{(x, y_w, y_l)} log σ(r_θ(x, y_w) − r_θ(x, y_l))                                                              BT
 
 r_θ is the base GPT with a scalar head, read at the last token of the completion. The pairs need no people here: both completions are
-sampled from the base, and the verifier says which is better. `--label-noise` flips a share of the labels, as people would.
+sampled from the base, and the verifier says which is better. `--label-noise` flips a share of the labels, as people would. They are
+sampled at temperature 2: at 1 nearly all that is wrong is a well-formed expression with the wrong value, and a reward model that has
+never seen a malformed text gives it any score, which PPO finds out (README).
 
 Only differences of r enter the loss, so it says nothing about the zero of r. Afterwards the scores are shifted to mean 0 on samples of
 the base, and scaled to standard deviation 1 there so that PPO's β means the same for every reward model; both numbers are saved with it.
@@ -170,7 +172,7 @@ def main(argv=None):
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
     parser.add_argument("--pairs", type=run.number(int, 1), default=20_000, help="training pairs")
     parser.add_argument("--label-noise", type=run.number(float, 0, 0.5), default=0.0, help="share of training pairs with the wrong label")
-    parser.add_argument("--temperature", type=run.number(float, 0, low_included=False), default=1.0, help="of sampling the pairs")
+    parser.add_argument("--temperature", type=run.number(float, 0, low_included=False), default=2.0, help="of sampling the pairs: what is never sampled is never judged")
     parser.add_argument("--steps", type=run.number(int, 1), default=400, help="optimizer steps")
     parser.add_argument("--batch", type=run.number(int, 1), default=128, help="pairs per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=1e-3, help="peak learning rate")
