@@ -172,7 +172,9 @@ def main(argv=None):
     parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
     parser.add_argument("--pairs", type=run.number(int, 1), default=20_000, help="training pairs")
     parser.add_argument("--label-noise", type=run.number(float, 0, 0.5), default=0.0, help="share of training pairs with the wrong label")
-    parser.add_argument("--temperature", type=run.number(float, 0, low_included=False), default=2.0, help="of sampling the pairs: what is never sampled is never judged")
+    parser.add_argument(
+        "--temperature", type=run.number(float, 0, low_included=False), default=2.0, help="of sampling the pairs (see above)"
+    )
     parser.add_argument("--steps", type=run.number(int, 1), default=400, help="optimizer steps")
     parser.add_argument("--batch", type=run.number(int, 1), default=128, help="pairs per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=1e-3, help="peak learning rate")
