@@ -1,6 +1,6 @@
 """Speed on this machine, each thing beside what it is compared with: medians of interleaved rounds in one run.
 
-    python bench.py        a minute; `make bench`. Run it alone: two programs on two cores slow each other many times over.
+    python bench.py        a minute and a half; `make bench`. Run it alone: two programs on two cores slow each other many times over.
 
 The yardstick is the machine's own matrix product: a model of N parameters needs about 2·N floating-point operations for each sampled
 token and 6·N for each trained one, so peak / (2·N) and peak / (6·N) are the tokens per second that arithmetic alone would allow.
