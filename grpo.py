@@ -166,10 +166,7 @@ def main(argv=None):
         run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
 
     device, task, G = run.pick_device(args.device), TASKS[args.task], args.group
-    if saved is None:
-        policy, tasks = pretrain.base_model(args.base, args, device)
-    else:
-        policy, tasks = run.load_model(args.run, device, args.dtype, args.task)[0], saved["tasks"]
+    policy, tasks = pretrain.starting_point(args, saved, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
     test = held_out_problems(task, args.level, 128)

@@ -93,6 +93,13 @@ def base_model(directory, args, device):
     return model, checkpoint["tasks"]
 
 
+def starting_point(args, saved, device):
+    """The policy that a run of RL starts from, and the tasks it has learnt: the base, or the run's own checkpoint if it is resumed."""
+    if saved is None:
+        return base_model(args.base, args, device)
+    return run.load_model(args.run, device, args.dtype, args.task)[0], saved["tasks"]
+
+
 def main(argv=None):
     parser = run.Parser(prog="pretrain.py", description="Pretrain the base model on demonstrations of a task.")
     parser.add_argument("--task", choices=TASKS, default="countdown", help="what to learn")
