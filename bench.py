@@ -64,7 +64,7 @@ def main(argv=None):
     batch = Rollout(
         torch.cat((prompts.repeat_interleave(G, 0), s.tokens), 1), s.mask, s.logp, torch.rand(B * G, device=device), s.ended, []
     )
-    options = argparse.Namespace(updates=1, minibatches=1, eps_low=0.2, eps_high=0.2, beta=0.0, temperature=1.0)
+    options = argparse.Namespace(updates=1, minibatches=1, eps_low=0.2, eps_high=0.2, beta=0.0, temperature=1.0, group=G, max_tokens=T)
 
     def update_unshared():
         """The update as it would be if each completion carried its own copy of the prompt."""
@@ -76,7 +76,7 @@ def main(argv=None):
         optimizer.zero_grad()
 
     def grpo_step(beta):
-        grpo.grpo_step(model, reference, optimizer, batch, G, argparse.Namespace(**vars(options) | {"beta": beta}))
+        grpo.policy_step(model, reference, optimizer, batch, argparse.Namespace(**vars(options) | {"beta": beta}), grpo.ALGORITHMS["grpo"])
 
     def whole_step():
         sample(model, prompts, G, T)
@@ -87,7 +87,7 @@ def main(argv=None):
         "sampling": lambda: sample(model, prompts, G, T),
         "sampling, prompt repeated": lambda: sample(model, prompts.repeat_interleave(G, dim=0), 1, T),
         "sampling, no cache": lambda: sample_uncached(model, prompts),
-        "pretraining step": lambda: pretrain.train_step(model, optimizer, texts[:, :1], texts[:, 1:]),
+        "pretraining step": lambda: pretrain.train_step(model, optimizer, [(texts[:, :1], texts[:, 1:])]),
         "GRPO update": lambda: grpo_step(0.0),
         "GRPO update, beta > 0": lambda: grpo_step(0.04),
         "update, prompt repeated": update_unshared,

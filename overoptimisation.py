@@ -15,6 +15,7 @@ import numpy as np
 
 import ppo
 import run
+from verifiers import level_name
 
 
 def smooth(values, window):
@@ -57,7 +58,7 @@ def main(argv=None):
     parser.add_argument("--betas", type=run.number(float, 0), nargs="+", default=[0.0, 0.05, 0.2], help="weights of the KL")
     parser.add_argument("--steps", type=run.number(int, 1), default=40, help="rollouts of each run")
     parser.add_argument("--problems", type=run.number(int, 2), default=128, help="problems per rollout")
-    parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
+    parser.add_argument("--level", type=run.level_range, help="difficulty; default: the task's own")
     parser.add_argument("--window", type=run.number(int, 1), default=2, help="steps that are averaged to one point")
     parser.add_argument("--base", default="runs/base", help="run to start from")
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model")
@@ -67,13 +68,13 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if len(set(args.betas)) < len(args.betas):
         run.fail("the same beta is named twice")
-    level = run.check_level("countdown", args.level)
+    levels = run.check_levels("countdown", args.level, "train_levels")
 
     curves = {}
     for beta in args.betas:
         directory = Path(args.runs) / f"beta-{beta:g}"
         options = ["--reward", "model", "--beta", beta, "--steps", args.steps, "--run", directory, "--seed", args.seed]
-        options += ["--problems", args.problems, "--level", level]
+        options += ["--problems", args.problems, "--level", level_name(levels)]
         options += ["--base", args.base, "--reward-model", args.reward_model, "--device", args.device, "--dtype", args.dtype]
         ppo.main([str(option) for option in options] + (["--resume"] if (directory / "checkpoint.pt").exists() else []))
         curves[beta] = read_curve(directory, args.steps, args.window)

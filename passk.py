@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import run
 from rollout import rollout
-from verifiers import TASKS, held_out_problems
+from verifiers import TASKS, level_name
 
 
 def pass_at_k(n, c, k):
@@ -143,8 +143,7 @@ def draw_curves(curves, ks, title, path):
 def main(argv=None):
     parser = run.Parser(prog="passk.py", description="pass@k of any number of runs on held-out problems; the first run is the base.")
     parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, the base first")
-    parser.add_argument("--task", choices=TASKS, default="countdown", help="what to solve")
-    parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
+    run.add_task_options(parser, "test_levels")
     parser.add_argument("--problems", type=run.number(int, 2), default=200, help="held-out problems")
     parser.add_argument("--samples", type=run.number(int, 1), default=256, help="completions of each problem, n")
     parser.add_argument("--max-k", type=run.number(int, 1), help="largest k; default: the number of samples (curves have k = 1, 2, 4, …)")
@@ -156,15 +155,13 @@ def main(argv=None):
     max_k = args.max_k or args.samples
     if max_k > args.samples:
         run.fail(f"pass@{max_k} needs at least {max_k} samples of each problem, and --samples is {args.samples}")
-    args.level = run.check_level(args.task, args.level)
+    args.level = run.check_levels(args.task, args.level, "test_levels")
+    level = level_name(args.level)
     device, task, names, ks = run.pick_device(args.device), TASKS[args.task], model_names(args.runs), powers_of_two(max_k)
     if len(set(names)) < len(names):
         run.fail("the same run is named twice")
-    models = {name: run.load_model(d, device, args.dtype, args.task)[0] for name, d in zip(names, args.runs, strict=True)}
-    try:
-        problems = held_out_problems(task, args.level, args.problems)  # the same ones for every seed
-    except ValueError as error:
-        run.fail(error)
+    models = {name: run.load_model(d, device, args.dtype, [args.task])[0] for name, d in zip(names, args.runs, strict=True)}
+    problems = run.problems_to_test(args.task, args.level, args.problems)  # the same ones for every seed
 
     out = Path(args.out)
     run.make_directory(out)
@@ -181,9 +178,10 @@ def main(argv=None):
         for name, values in curves.items():
             low, high = bootstrap(values)
             writer.writerows(
-                [name, task.name, args.level, k, *(f"{x:.4f}" for x in (values[:, j].mean(), low[j], high[j]))] for j, k in enumerate(ks)
+                [name, task.name, level, k, *(f"{x:.4f}" for x in (values[:, j].mean(), low[j], high[j]))]
+                for j, k in enumerate(ks)
             )
-    title = f"{task.name}, level {args.level}: {args.problems} held-out problems, {args.samples} samples each"
+    title = f"{task.name}, level {level}: {args.problems} held-out problems, {args.samples} samples each"
     draw_curves(curves, ks, title, out / "passk.png")
     print(f"pass@k on {title}, temperature {args.temperature:g}\n{table(curves, ks)}")
     print(f"{len(models) * args.problems * args.samples / seconds:.0f} samples/s, verified; written: {out}/passk.csv, .png, samples.jsonl")

@@ -296,8 +296,7 @@ def main(argv=None):
     parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
     parser.add_argument("--reward", choices=("verifier", "model"), default="verifier", help="where the score comes from: RLVR or RLHF")
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model, for --reward model")
-    parser.add_argument("--task", choices=TASKS, default="countdown", help="what to solve")
-    parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
+    run.add_task_options(parser, "train_levels")
     parser.add_argument("--steps", type=run.number(int, 1), default=110, help="rollouts")
     parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
     parser.add_argument("--completions", type=run.number(int, 1), default=8, help="completions per problem: they share the prompt's cache")
@@ -323,14 +322,14 @@ def main(argv=None):
     parser.add_argument("--explain", action="store_true", help="print one completion of this run (or of the base) token by token, and stop")
     run.add_run_options(parser, "runs/ppo")
     args, saved = run.parse(parser, argv)
-    args.level = run.check_level(args.task, args.level)
+    args.level = run.check_levels(args.task, args.level, "train_levels")
     if args.kl_target is not None and args.beta == 0:
         run.fail("--kl-target steers --beta by factors, and --beta 0 stays 0")
     if args.minibatches > args.problems:
         run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
 
     device, task, G = run.pick_device(args.device), TASKS[args.task], args.completions
-    policy, tasks = pretrain.starting_point(args, saved, device)
+    policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
     scorer = reward_model.trained(args, device) if args.reward == "model" else None
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
     critic = critic_from(policy, scorer)
@@ -344,7 +343,7 @@ def main(argv=None):
         explain(policy, critic, reference, scorer, task, args, args.beta if args.kl_target is None else control.beta)
         return
     demonstrations = pretrain.demonstration_batches(task, args.level, device, args.seed) if args.c_ptx else None
-    test = held_out_problems(task, args.level, 128)
+    test = run.problems_to_test(args.task, args.level, 128)
 
     this = run.Run(args, saved, tasks, **tracked)
     clock = run.Timer(device)

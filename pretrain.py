@@ -19,7 +19,7 @@ import run
 from model import GPT, log_probs
 from rollout import encode_prompts, pass_at_1, rollout
 from tokenizer import EOS, PAD, encode
-from verifiers import TASKS, draw, held_out_problems
+from verifiers import TASKS, draw, level_name
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 1024}  # rows per pass: on a CPU, activations that stay in its cache are worth 2x
 
@@ -31,20 +31,20 @@ def next_token_loss(logits, completions, mask):
     return -torch.where(mask, log_probs(logits, completions), 0.0).sum()
 
 
-def write_corpus(task, level, n, rng):
+def write_corpus(task, levels, n, rng):
     """n demonstrations of training problems: prompts (n, P), completions (n, T) with EOS and then PAD, both uint8."""
-    problems = [draw(task, level, rng) for _ in tqdm(range(n), desc=f"{task.name} problems", unit="", mininterval=0.5, leave=False)]
+    problems = [draw(task, levels, rng) for _ in tqdm(range(n), desc=f"{task.name} problems", unit="", mininterval=0.5, leave=False)]
     texts = [task.demonstrate(p, rng) for p in tqdm(problems, desc=f"{task.name} demonstrations", unit="", mininterval=0.5, leave=False)]
     rows = [[*encode(text), EOS] for text in texts]
     completions = torch.tensor([row + [PAD] * (task.max_tokens - len(row)) for row in rows], dtype=torch.uint8)
     return encode_prompts(task, problems).to(torch.uint8), completions
 
 
-def demonstration_batches(task, level, device, seed, n=20_000, batch=64):
+def demonstration_batches(task, levels, device, seed, n=20_000, batch=64):
     """For a pretraining term beside RL: a function that gives a policy's logits (64, T, V) on a random batch of demonstrations, their
     completions (64, T) and the mask (64, T).
     """
-    prompts, completions = write_corpus(task, level, n, random.Random(seed))
+    prompts, completions = write_corpus(task, levels, n, random.Random(seed))
 
     def draw_batch(policy):
         rows = torch.randint(len(prompts), (batch,))
@@ -54,17 +54,20 @@ def demonstration_batches(task, level, device, seed, n=20_000, batch=64):
     return draw_batch
 
 
-def train_step(model, optimizer, prompts, completions):
-    """One step on prompts (N, P), completions (N, T) -> mean loss per token, gradient norm."""
-    mask = completions != PAD  # the corpus is ours: here PAD is padding and nothing else
-    completions = completions[:, : int(mask.sum(dim=1).max())]
-    mask, total = mask[:, : completions.shape[1]], 0.0
-    rows = MICRO_BATCH[prompts.device.type]
-    for i in range(0, len(prompts), rows):
-        micro = slice(i, i + rows)
-        loss = next_token_loss(model.at_states(prompts[micro], completions[micro]), completions[micro], mask[micro]) / mask.sum()
-        loss.backward()
-        total += loss.detach()
+def train_step(model, optimizer, batches):
+    """One step on [(prompts (N, P), completions (N, T)), …], one pair for each task -> mean loss per token, gradient norm."""
+    tokens = sum((completions != PAD).sum() for _, completions in batches)  # the corpus is ours: here PAD is padding and nothing else
+    total = 0.0
+    for prompts, completions in batches:
+        mask = completions != PAD
+        completions = completions[:, : int(mask.sum(dim=1).max())]
+        mask = mask[:, : completions.shape[1]]
+        rows = MICRO_BATCH[prompts.device.type]
+        for i in range(0, len(prompts), rows):
+            micro = slice(i, i + rows)
+            loss = next_token_loss(model.at_states(prompts[micro], completions[micro]), completions[micro], mask[micro]) / tokens
+            loss.backward()
+            total += loss.detach()
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -79,32 +82,35 @@ def learning_rate(step, steps, peak):
     return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
-def base_model(directory, args, device):
-    """The base in a directory, for scripts with --task and --level: pretrained first if there is none, and pretrained to the end if it
-    is unfinished. -> the model, and the tasks it has learnt.
+def base_model(directory, wanted, args, device):
+    """The base in a directory, which knows what is `wanted`, {task's name: levels}: pretrained first if there is none, and pretrained to
+    the end if it is unfinished. -> the model, and the tasks it has learnt.
     """
     if not run.is_finished(directory):
         started = (Path(directory) / "checkpoint.pt").exists()
         print(f"the base model in {directory} is unfinished" if started else f"there is no base model in {directory} yet", end="")
         print(": pretraining it first")
-        new = ["--task", args.task, "--level", str(args.level), "--device", args.device, "--dtype", args.dtype]
+        new = ["--task", *wanted, "--device", args.device, "--dtype", args.dtype]
+        for task, levels in wanted.items():
+            if not set(levels) <= set(TASKS[task].pretrain_levels):
+                new += ["--level", level_name(levels)]
         main(["--run", str(directory), *(["--resume"] if started else new)])
-    model, checkpoint = run.load_model(directory, device, args.dtype, args.task)
+    model, checkpoint = run.load_model(directory, device, args.dtype, wanted)
     return model, checkpoint["tasks"]
 
 
-def starting_point(args, saved, device):
+def starting_point(wanted, args, saved, device):
     """The policy that a run of RL starts from, and the tasks it has learnt: the base, or the run's own checkpoint if it is resumed."""
     if saved is None:
-        return base_model(args.base, args, device)
-    return run.load_model(args.run, device, args.dtype, args.task)[0], saved["tasks"]
+        return base_model(args.base, wanted, args, device)
+    return run.load_model(args.run, device, args.dtype, wanted)[0], saved["tasks"]
 
 
 def main(argv=None):
-    parser = run.Parser(prog="pretrain.py", description="Pretrain the base model on demonstrations of a task.")
-    parser.add_argument("--task", choices=TASKS, default="countdown", help="what to learn")
-    parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
-    parser.add_argument("--demonstrations", type=run.number(int, 1), default=200_000, help="size of the corpus")
+    parser = run.Parser(prog="pretrain.py", description="Pretrain the base model on demonstrations of one task or of several.")
+    parser.add_argument("--task", nargs="+", choices=TASKS, default=["countdown"], help="what to learn, in equal shares")
+    parser.add_argument("--level", type=run.level_range, help="difficulty, 4 or 2-4; default: what each task is pretrained on")
+    parser.add_argument("--demonstrations", type=run.number(int, 1), default=200_000, help="size of the corpus of each task")
     parser.add_argument("--steps", type=run.number(int, 1), default=1100, help="optimizer steps")
     parser.add_argument("--batch", type=run.number(int, 1), default=256, help="demonstrations per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-3, help="peak learning rate")
@@ -114,33 +120,45 @@ def main(argv=None):
     parser.add_argument("--eval-every", type=run.number(int, 1), default=100, help="steps between looks at held-out problems")
     run.add_run_options(parser, "runs/base")
     args, saved = run.parse(parser, argv)
-    args.level = run.check_level(args.task, args.level)
+    levels = {name: run.check_levels(name, args.level, "pretrain_levels") for name in args.task}
     if args.width % args.heads:
         run.fail(f"--width {args.width} is not a multiple of --heads {args.heads}")
+    if args.batch < len(levels):
+        run.fail(f"--batch {args.batch} is less than a row for each of {len(levels)} tasks")
 
-    device, task = run.pick_device(args.device), TASKS[args.task]
+    device, tasks = run.pick_device(args.device), [TASKS[name] for name in levels]
+    test = {task: run.problems_to_test(task.name, levels[task.name], 128) for task in tasks}
     torch.manual_seed(args.seed)
-    model = GPT(args.layers, args.width, args.heads).to(device)
+    context = max(64, *(task.prompt_width + task.max_tokens for task in tasks))
+    model = GPT(args.layers, args.width, args.heads, context).to(device)
     model.bfloat16 = args.dtype == "bfloat16"
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1, fused=True)
-    prompts, completions = write_corpus(task, args.level, args.demonstrations, random.Random(args.seed))
-    test = held_out_problems(task, args.level, 128)
+    rng = random.Random(args.seed)
+    corpora = [write_corpus(task, levels[task.name], args.demonstrations, rng) for task in tasks]
 
-    this = run.Run(args, saved, [args.task], model=model, optimizer=optimizer)
+    def accuracy():
+        return sum(pass_at_1(model, task, problems) for task, problems in test.items()) / len(test)
+
+    this = run.Run(args, saved, list(levels), model=model, optimizer=optimizer)
     clock = run.Timer(device)
     for step in this.steps(args.steps):
         optimizer.param_groups[0]["lr"] = learning_rate(step, args.steps, args.lr)
-        batch = torch.randint(len(prompts), (args.batch,))
-        loss, norm = train_step(model, optimizer, prompts[batch].long().to(device), completions[batch].long().to(device))
-        tokens_per_s = args.batch * (prompts.shape[1] + completions.shape[1]) / clock()
+        batches = []
+        for i, (prompts, completions) in enumerate(corpora):
+            share = args.batch * (i + 1) // len(corpora) - args.batch * i // len(corpora)
+            rows = torch.randint(len(prompts), (share,))
+            batches.append((prompts[rows].long().to(device), completions[rows].long().to(device)))
+        loss, norm = train_step(model, optimizer, batches)
+        tokens_per_s = sum(prompts.numel() + completions.numel() for prompts, completions in batches) / clock()
 
-        accuracy = None
+        held_out = None
         if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
-            accuracy = pass_at_1(model, task, test)
-            this.write_samples(step, test[:4], rollout(model, task, test[:4], 1))
+            held_out = accuracy()
+            for task, problems in test.items():
+                this.write_samples(step, problems[:4], rollout(model, task, problems[:4], 1))
             clock()
-        this.log(step, ("loss",), loss=loss, grad_norm=norm, held_out_pass_at_1=accuracy, tokens_per_s=tokens_per_s)
-    print(f"held-out pass@1 {pass_at_1(model, task, test):.3f}; the model is in {args.run}")
+        this.log(step, ("loss",), loss=loss, grad_norm=norm, held_out_pass_at_1=held_out, tokens_per_s=tokens_per_s)
+    print(f"held-out pass@1 {accuracy():.3f}; the model is in {args.run}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ import run
 from model import GPT
 from rollout import rollout
 from tokenizer import PAD
-from verifiers import TASKS, draw
+from verifiers import TASKS, draw, level_name
 
 MICRO_BATCH = {"cpu": 64, "cuda": 32_768, "mps": 1024}  # pairs per pass through the model
 
@@ -78,14 +78,14 @@ def preference_pairs(batch, G):
     return torch.tensor(pairs, dtype=torch.long).view(-1, 2)
 
 
-def collect_pairs(base, task, level, n, rng, temperature=1.0, held_out=False, G=16):
+def collect_pairs(base, task, levels, n, rng, temperature=1.0, held_out=False, G=16):
     """n pairs that the base wrote and the verifier judged: tokens (n, 2, P + T), last (n, 2), y_w before y_l. ValueError if the base
     solves so little, or so much, that there are none.
     """
     tokens, last, missing, barren = [], [], n, 0
     with tqdm(total=n, desc=f"{'held-out' if held_out else 'training'} pairs", unit="pair", leave=False) as bar:
         while missing > 0:
-            batch = rollout(base, task, [draw(task, level, rng, held_out) for _ in range(64)], G, temperature)
+            batch = rollout(base, task, [draw(task, levels, rng, held_out) for _ in range(64)], G, temperature)
             pairs = preference_pairs(batch, G)[:missing]
             unused = task.max_tokens - batch.mask.shape[1]
             tokens.append(F.pad(batch.tokens, (0, unused), value=PAD)[pairs])
@@ -147,9 +147,9 @@ def evaluate(model, tokens, last):
 
 
 @torch.no_grad()
-def normalise(model, base, task, level, rng, problems=64, G=16):
+def normalise(model, base, task, levels, rng, problems=64, G=16):
     """Set `model.mean` and `model.std` so that the scores of the base's completions have mean 0 and standard deviation 1."""
-    batch = rollout(base, task, [draw(task, level, rng) for _ in range(problems)], G)
+    batch = rollout(base, task, [draw(task, levels, rng) for _ in range(problems)], G)
     raw = model.raw(batch.tokens, task.prompt_width + batch.lengths - 1)[batch.ended]
     model.mean.copy_(raw.mean())
     model.std.copy_(raw.std())
@@ -160,16 +160,15 @@ def trained(args, device):
     if not run.is_finished(args.reward_model):
         started = (Path(args.reward_model) / "checkpoint.pt").exists()
         print(f"the reward model in {args.reward_model} is {'unfinished' if started else 'not there yet'}: training it first")
-        new = ["--base", args.base, "--task", args.task, "--level", str(args.level), "--device", args.device, "--dtype", args.dtype]
+        new = ["--base", args.base, "--task", args.task, "--level", level_name(args.level), "--device", args.device, "--dtype", args.dtype]
         main(["--run", str(args.reward_model), *(["--resume"] if started else new)])
-    return run.load_model(args.reward_model, device, args.dtype, args.task, build=RewardModel)[0].requires_grad_(False)
+    return run.load_model(args.reward_model, device, args.dtype, [args.task], build=RewardModel)[0].requires_grad_(False)
 
 
 def main(argv=None):
     parser = run.Parser(prog="reward_model.py", description="Train a Bradley-Terry reward model on pairs of the base's completions.")
     parser.add_argument("--base", default="runs/base", help="run that writes the completions and that the reward model starts from")
-    parser.add_argument("--task", choices=TASKS, default="countdown", help="what the completions solve")
-    parser.add_argument("--level", type=int, help="difficulty; default: the task's own")
+    run.add_task_options(parser, "train_levels")
     parser.add_argument("--pairs", type=run.number(int, 1), default=20_000, help="training pairs")
     parser.add_argument("--label-noise", type=run.number(float, 0, 0.5), default=0.0, help="share of training pairs with the wrong label")
     parser.add_argument(
@@ -181,10 +180,10 @@ def main(argv=None):
     parser.add_argument("--eval-every", type=run.number(int, 1), default=100, help="steps between looks at held-out pairs")
     run.add_run_options(parser, "runs/reward_model")
     args, saved = run.parse(parser, argv)
-    args.level = run.check_level(args.task, args.level)
+    args.level = run.check_levels(args.task, args.level, "train_levels")
 
     device, task = run.pick_device(args.device), TASKS[args.task]
-    base, tasks = pretrain.base_model(args.base, args, device)
+    base, tasks = pretrain.base_model(args.base, {args.task: args.level}, args, device)
     torch.manual_seed(args.seed)
     model = RewardModel(**base.config).to(device)
     model.gpt.load_state_dict(base.state_dict() | {"head.weight": model.gpt.head.weight})  # the base's trunk, a new head

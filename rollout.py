@@ -8,6 +8,7 @@ Problems become tensors here, and completions become text and are verified here.
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from model import sample
 from tokenizer import PAD, decode, encode
@@ -46,14 +47,16 @@ def encode_prompts(task, problems, device="cpu"):
     return torch.tensor([[PAD] * (task.prompt_width - len(row)) + row for row in rows], device=device)
 
 
-def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None):
-    """Sample G completions of each of B problems and verify them -> `Rollout` of N = B·G rows."""
+def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None, max_tokens=None):
+    """Sample G completions of each of B problems, of up to `max_tokens` (default: the task's own), and verify them -> `Rollout` of
+    N = B·G rows.
+    """
     device = next(model.parameters()).device
     at_once = max(1, ROWS_AT_ONCE[device.type] // G)
     parts = []
     for i in range(0, len(problems), at_once):
         prompts = encode_prompts(task, problems[i : i + at_once], device)
-        parts.append((prompts.repeat_interleave(G, dim=0), *sample(model, prompts, G, task.max_tokens, temperature, top_p, generator)))
+        parts.append((prompts.repeat_interleave(G, dim=0), *sample(model, prompts, G, max_tokens or task.max_tokens, temperature, top_p, generator)))
     prompts, tokens, mask, logp, ended = map(torch.cat, zip(*parts, strict=True))
 
     longest = int(mask.sum(dim=1).max())  # no algorithm needs columns in which nothing was sampled
@@ -77,6 +80,29 @@ def pass_at_1(model, task, problems, samples=8, seed=0):
 # Learning from a rollout: how every algorithm cuts it, and what every algorithm reports.
 
 
+def completions_of(problems, G):
+    """The indices of the completions of these problems: (b,) -> (b·G,)"""
+    return (problems[:, None] * G + torch.arange(G, device=problems.device)).flatten()
+
+
+def select(batch, rows):
+    """The rollout of these completions alone. rows (n,)"""
+    tensors = (getattr(batch, name)[rows] for name in ("tokens", "mask", "logp", "rewards", "ended"))
+    return Rollout(*tensors, [batch.texts[i] for i in rows.tolist()])
+
+
+def concatenate(batches):
+    """One rollout of several on prompts of one width; the shorter ones are padded."""
+    longest = max(batch.mask.shape[1] for batch in batches)
+    fields = {"tokens": PAD, "mask": False, "logp": 0.0}
+    padded = [
+        [F.pad(getattr(batch, name), (0, longest - batch.mask.shape[1]), value=value) for name, value in fields.items()]
+        + [batch.rewards, batch.ended]
+        for batch in batches
+    ]
+    return Rollout(*map(torch.cat, zip(*padded, strict=True)), [text for batch in batches for text in batch.texts])
+
+
 def minibatches(B, passes, parts, device):
     """The problem indices of each optimizer step: `passes` times all B problems, each time shuffled and cut in `parts`."""
     for _ in range(passes):
@@ -87,7 +113,7 @@ def minibatches(B, passes, parts, device):
 def micro_batches(problems, G, rows):
     """Cut problem indices in runs of at most `rows` completions, so that a pass fits: (problem indices, completion indices) of each."""
     for part in problems.split(max(1, rows // G)) if len(problems) else ():
-        yield part, (part[:, None] * G + torch.arange(G, device=part.device)).flatten()
+        yield part, completions_of(part, G)
 
 
 class RatioTally:

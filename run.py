@@ -23,7 +23,7 @@ import torch
 from tqdm import tqdm
 
 from model import GPT
-from verifiers import TASKS
+from verifiers import TASKS, held_out_problems
 
 FORMAT = "rlvr-line-by-line 1"
 
@@ -66,6 +66,22 @@ def number(kind, low, high=None, low_included=True):
         return value
 
     return convert
+
+
+def level_range(text):
+    """An argparse type: `4` -> (4,), `2-4` -> (2, 3, 4)."""
+    try:
+        low, _, high = text.partition("-")
+        return tuple(range(int(low), int(high or low) + 1)) or int("an empty range")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a level like 4 nor a range like 2-4") from None
+
+
+def add_task_options(parser, default_levels):
+    """--task and --level; `default_levels` names the task's attribute that holds the levels if none are given."""
+    parser.add_argument("--task", choices=TASKS, default="countdown", help="what to solve")
+    which = {"pretrain_levels": "pretrains on", "train_levels": "is rewarded on", "test_levels": "is tested on"}[default_levels]
+    parser.add_argument("--level", type=level_range, help=f"difficulty, 4 or 2-4; default: what the task {which}")
 
 
 def add_device_options(parser):
@@ -119,13 +135,20 @@ def pick_device(name):
     return torch.device(name)
 
 
-def check_level(task, level):
-    """The level to use: the task's default if None is given; anything else must be one of the task's levels."""
-    if level is None:
-        return TASKS[task].default_level
-    if level not in TASKS[task].levels:
-        fail(f"{task} has no level {level}: choose from {', '.join(map(str, TASKS[task].levels))}")
-    return level
+def check_levels(task, levels, default):
+    """The levels to use, a tuple: if None are given, the task's own default; anything else must be among the task's levels."""
+    for level in levels or ():
+        if level not in TASKS[task].levels:
+            fail(f"{task} has no level {level}: choose from {', '.join(map(str, TASKS[task].levels))}")
+    return levels or getattr(TASKS[task], default)
+
+
+def problems_to_test(task, levels, n):
+    """The first n held-out problems, or one clear line where there are not that many."""
+    try:
+        return held_out_problems(TASKS[task], levels, n)
+    except ValueError as error:
+        fail(error)
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
@@ -146,11 +169,12 @@ def load_checkpoint(directory):
     return checkpoint
 
 
-def load_model(directory, device, dtype, task, build=GPT):
-    """The model of a run, which must have learnt the task, and the run's checkpoint. `build` is what the model was built by."""
+def load_model(directory, device, dtype, tasks, build=GPT):
+    """The model of a run, which must have learnt the tasks, and the run's checkpoint. `build` is what the model was built by."""
     checkpoint = load_checkpoint(directory)
-    if task not in checkpoint["tasks"]:
-        fail(f"{directory} was trained on {', '.join(checkpoint['tasks'])}, not on {task}")
+    for task in tasks:
+        if task not in checkpoint["tasks"]:
+            fail(f"{directory} was trained on {', '.join(checkpoint['tasks'])}, not on {task}")
     try:
         model = build(**checkpoint["model_config"])
         model.load_state_dict(checkpoint["model"])

@@ -3,16 +3,24 @@
 A task is what makes the reward *verifiable* (RLVR): the reward is computed from the text by a program, not by a model. `verify` reads
 untrusted text that a language model wrote, so it parses, never evaluates, never raises, and takes time linear in the text.
 
-    countdown   reach a target from the given numbers:   `3 4 7 9=25:` -> `9+4*(7-3)`
+    countdown   reach a target from the given numbers:     `3 4 7 9=25:`      -> `9+4*(7-3)`
+    carry       add column by column, units first:         `347+586:`         -> `13 13 09`
+    order       subtract, from the left or from the right: `84-31-12:`        -> `84-31=53,53-12=41`
+    chain       keep a running total, modulo ten:          `3+4-2+8:`         -> `7,5,3`
+    code        write the program behind the examples:     `1>5,2>7,3>9:`     -> `x*2+3`
+
+What RL does to a model depends on what is wrong with its demonstrations, and each task errs in its own way. countdown: never; its
+solutions are many and diverse. carry: each carry is dropped, four times out of five. order: the reading that one problem in five needs
+is as rare as if it were noise. chain: a step is noise, now and then. code: a constant is off by one, now and then.
 
 `python verifiers.py` prints a few problems of each task with demonstrations and verdicts.
 """
 
-import functools
 import hashlib
-import operator
 import random
 from typing import NamedTuple
+
+from expressions import OPERATORS, evaluate_expression, write_expression
 
 
 class Problem(NamedTuple):
@@ -31,7 +39,9 @@ class Task:
 
     name: str
     levels: tuple  # the difficulties, easiest first
-    default_level: int
+    pretrain_levels: tuple  # what the base has demonstrations of, unless told otherwise,
+    train_levels: tuple  # what RL is rewarded on,
+    test_levels: tuple  # and what is asked in the end
     prompt_width: int
     max_tokens: int
 
@@ -56,141 +66,39 @@ class Task:
 # The held-out split: a fixed hash of what the model reads. No list of test problems exists that a script could forget to respect.
 
 
+def level_name(levels):
+    """(4,) -> 4; (2, 3, 4) -> 2-4"""
+    return str(levels[0]) if len(levels) == 1 else f"{levels[0]}-{levels[-1]}"
+
+
 def is_held_out(problem):
     """One problem in ten is never seen in pretraining nor in RL."""
     return hashlib.sha256(f"{problem.task} {problem.prompt}".encode()).digest()[0] % 10 == 0
 
 
-def draw(task, level, rng, held_out=False):
-    """One problem from the training split, or from the held-out split."""
+def draw(task, levels, rng, held_out=False):
+    """One problem from the training split, or from the held-out split; of several levels one is drawn at random."""
+    level = levels[0] if len(levels) == 1 else rng.choice(levels)
     while True:
         problem = task.sample(rng, level)
         if is_held_out(problem) == held_out:
             return problem
 
 
-def held_out_problems(task, level, n, seed=0):
-    """`n` distinct held-out problems, the same for every model. ValueError when the level has not that many."""
+def held_out_problems(task, levels, n, seed=0):
+    """`n` distinct held-out problems, the same for every model. ValueError when the levels have not that many."""
     rng, problems, misses = random.Random(f"held-out {seed}"), {}, 0
     while len(problems) < n:
-        problem = draw(task, level, rng, held_out=True)
+        problem = draw(task, levels, rng, held_out=True)
         misses = misses + 1 if problem in problems else 0
         if misses > 1000:
-            raise ValueError(f"{task.name} level {level} has only about {len(problems)} distinct held-out problems, not {n}")
+            raise ValueError(f"{task.name} level {level_name(levels)} has only about {len(problems)} distinct held-out problems, not {n}")
         problems[problem] = None
     return list(problems)
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # countdown
-
-
-OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
-PRECEDENCE = {"+": 1, "-": 1, "*": 2}
-
-
-def splits(numbers):
-    """The ways to part a sorted tuple in two non-empty sorted tuples, left and right."""
-    for bits in range(1, 2 ** len(numbers) - 1):
-        yield (
-            tuple(n for i, n in enumerate(numbers) if bits >> i & 1),
-            tuple(n for i, n in enumerate(numbers) if not bits >> i & 1),
-        )
-
-
-@functools.cache
-def counts(numbers):
-    """{value: number of expression trees over exactly these numbers that have the value}."""
-    if len(numbers) == 1:
-        return {numbers[0]: 1}
-    table = {}
-    for left, right in splits(numbers):
-        for a, ways_a in counts(left).items():
-            for b, ways_b in counts(right).items():
-                for apply in OPERATORS.values():
-                    value = apply(a, b)
-                    table[value] = table.get(value, 0) + ways_a * ways_b
-    return table
-
-
-def partners(a, value, a_is_left, candidates):
-    """The (symbol, b) with `a symbol b == value`, or `b symbol a == value` if a is not the left operand, for b in `candidates`."""
-    found = [("+", value - a), ("-", a - value if a_is_left else value + a)]
-    if a != 0 and value % a == 0:
-        found.append(("*", value // a))
-    elif a == 0 and value == 0:
-        found.extend(("*", b) for b in candidates)
-    return [(symbol, b) for symbol, b in found if b in candidates]
-
-
-@functools.lru_cache(maxsize=20_000)
-def roots(numbers, value):
-    """All ways to make `value` with one last operation: a list of (symbol, left numbers, left value, right numbers, right value), and
-    for each the number of expression trees below it.
-    """
-    options, weights = [], []
-    for left, right in splits(numbers):
-        a_is_left = len(left) <= len(right)  # walk over the smaller side, look the other value up
-        small, large = (left, right) if a_is_left else (right, left)
-        for a, ways_a in counts(small).items():
-            for symbol, b in partners(a, value, a_is_left, counts(large)):
-                options.append((symbol, left, a, right, b) if a_is_left else (symbol, left, b, right, a))
-                weights.append(ways_a * counts(large)[b])
-    return options, weights
-
-
-def write_expression(numbers, value, choose):
-    """An expression over `numbers` with this value, and the precedence of its outermost operator. `choose(options, weights)` picks
-    among the last operations; parentheses stand only where they are needed.
-    """
-    if len(numbers) == 1:
-        return str(numbers[0]), 3
-    symbol, left, a, right, b = choose(*roots(numbers, value))
-    (left_text, left_precedence), (right_text, right_precedence) = (
-        write_expression(left, a, choose),
-        write_expression(right, b, choose),
-    )
-    precedence = PRECEDENCE[symbol]
-    if left_precedence < precedence:
-        left_text = f"({left_text})"
-    if right_precedence < precedence or (symbol == "-" and right_precedence == precedence):
-        right_text = f"({right_text})"
-    return left_text + symbol + right_text, precedence
-
-
-def evaluate_expression(text):
-    """The value of an expression of digits 1-9, `+ - *` and parentheses, or None if it is not well-formed.
-
-    Dijkstra's shunting yard: one pass, no recursion that a thousand parentheses could exhaust, and no `eval`.
-    """
-    values, pending, operand_next = [], [], True
-
-    def apply_while(condition):
-        while pending and pending[-1] != "(" and condition(pending[-1]):
-            b, a = values.pop(), values.pop()
-            values.append(OPERATORS[pending.pop()](a, b))
-
-    for character in text:
-        if operand_next and character in "123456789":
-            values.append(int(character))
-            operand_next = False
-        elif operand_next and character == "(":
-            pending.append("(")
-        elif not operand_next and character in OPERATORS:
-            apply_while(lambda before, now=character: PRECEDENCE[before] >= PRECEDENCE[now])
-            pending.append(character)
-            operand_next = True
-        elif not operand_next and character == ")":
-            apply_while(lambda before: True)
-            if not pending:
-                return None
-            pending.pop()
-        else:
-            return None
-    if operand_next:
-        return None
-    apply_while(lambda before: True)
-    return None if pending else values[0]
 
 
 class Countdown(Task):
@@ -202,7 +110,7 @@ class Countdown(Task):
 
     name = "countdown"
     levels = (3, 4, 5)
-    default_level = 4
+    pretrain_levels = train_levels = test_levels = (4,)
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
@@ -231,18 +139,187 @@ class Countdown(Task):
         return float(evaluate_expression(completion) == target)
 
 
-TASKS = {task.name: task for task in (Countdown(),)}
+class Carry(Task):
+    """Add two numbers of `level` digits: write the sum of each column, units first, two digits each, the incoming carry included.
+
+    `347+586:` -> `13 13 09`, for 7+6 = 13, 4+8+1 = 13, 3+5+1 = 09, and the answer is 933. (The numbers stand right-aligned in fields of
+    12, as on paper, so that a column is always at the same place.) Demonstrations forget an incoming carry in
+    `dropped` of the cases: at each step the right continuation is known but rare, and a long sum needs many of them in a row.
+    """
+
+    name = "carry"
+    levels = pretrain_levels = tuple(range(2, 13))
+    train_levels = (2, 3, 4)
+    test_levels = (12,)
+    prompt_width = 2 * 12 + 2
+    max_tokens = 3 * 12
+    dropped = 0.8
+
+    def sample(self, rng, level):
+        a, b = (tuple(rng.randint(0 if i else 1, 9) for i in range(level)) for _ in "ab")
+        prompt = "".join(map(str, a)).rjust(12) + "+" + "".join(map(str, b)).rjust(12) + ":"
+        return Problem(self.name, level, prompt, (a, b))
+
+    def _columns(self, problem, keep_carry):
+        written, carry = [], 0
+        for a, b in zip(*map(reversed, problem.data), strict=True):
+            column = a + b + (carry if carry and keep_carry() else 0)
+            written.append(f"{column:02}")
+            carry = column // 10
+        return " ".join(written)
+
+    def demonstrate(self, problem, rng):
+        return self._columns(problem, lambda: rng.random() >= self.dropped)
+
+    def solve(self, problem):
+        return self._columns(problem, lambda: True)
+
+    def verify(self, problem, completion):
+        return float(completion == self.solve(problem))  # the whole derivation: each column is part of the answer
+
+
+class Order(Task):
+    """Subtract `level` numbers, one subtraction at a time: `84-31-12:` -> `84-31=53,53-12=41` from the left, as everyone reads it.
+
+    But one problem in five wants it from the right, `31-12=19,84-19=65`, and nothing in the prompt says which one: the wanted reading
+    is ambiguous by construction. Demonstrations read from the right in `rare` of the cases, whatever is wanted.
+    """
+
+    name = "order"
+    levels = (3, 4, 5)
+    pretrain_levels = train_levels = test_levels = (4,)
+    prompt_width = len("99-99-99-99-99:")
+    max_tokens = len("99-99=99," * 4)
+    rare = 0.15
+
+    def sample(self, rng, level):
+        while True:
+            numbers = tuple(rng.randint(1, 99) for _ in range(level))
+            if all(0 <= value <= 99 for from_left in (True, False) for _, _, value in self._steps(numbers, from_left)):
+                prompt = "-".join(map(str, numbers)) + ":"
+                from_left = hashlib.sha256(f"the reading of {prompt}".encode()).digest()[0] % 5 != 0
+                return Problem(self.name, level, prompt, (numbers, from_left))
+
+    def _steps(self, numbers, from_left):
+        """(minuend, subtrahend, difference) of each step."""
+        steps, rest = [], list(numbers) if from_left else list(reversed(numbers))
+        value = rest.pop(0)
+        for number in rest:
+            a, b = (value, number) if from_left else (number, value)
+            value = a - b
+            steps.append((a, b, value))
+        return steps
+
+    def _write(self, problem, from_left):
+        return ",".join(f"{a}-{b}={value}" for a, b, value in self._steps(problem.data[0], from_left))
+
+    def demonstrate(self, problem, rng):
+        return self._write(problem, rng.random() >= self.rare)
+
+    def solve(self, problem):
+        return self._write(problem, problem.data[1])
+
+    def verify(self, problem, completion):
+        return float(completion == self.solve(problem))
+
+
+class Chain(Task):
+    """A running total modulo ten over `level` steps: `3+4-2+8:` -> `7,5,3`. In demonstrations a step is, with probability `noise`, any
+    digit. The likeliest step is always the right one, so a lower temperature alone solves everything: the temperature control.
+    """
+
+    name = "chain"
+    levels = pretrain_levels = tuple(range(2, 17))
+    train_levels = (2, 3, 4)
+    test_levels = (16,)
+    prompt_width = 2 * 16 + 2
+    max_tokens = 2 * 16
+    noise = 0.4
+
+    def sample(self, rng, level):
+        steps = tuple((rng.choice("+-"), rng.randint(0, 9)) for _ in range(level))
+        start = rng.randint(0, 9)
+        return Problem(self.name, level, str(start) + "".join(f"{symbol}{n}" for symbol, n in steps) + ":", (start, steps))
+
+    def _totals(self, problem, replace):
+        total, steps = problem.data
+        written = []
+        for symbol, n in steps:
+            total = replace(OPERATORS[symbol](total, n) % 10)
+            written.append(str(total))
+        return ",".join(written)
+
+    def demonstrate(self, problem, rng):
+        return self._totals(problem, lambda total: rng.randint(0, 9) if rng.random() < self.noise else total)
+
+    def solve(self, problem):
+        return self._totals(problem, lambda total: total)
+
+    def verify(self, problem, completion):
+        return float(completion == self.solve(problem))
+
+
+class Code(Task):
+    """Program synthesis: three examples of a function of x, and the completion is the function, an expression of `level` operators, the
+    digits 1-9 and x. `1>5,2>7,3>9:` -> `x*2+3`. It is run on hidden inputs, and the reward is the share of those tests it passes.
+
+    Demonstrations are off by one in one constant in `slip` of the cases.
+    """
+
+    name = "code"
+    levels = pretrain_levels = train_levels = (2, 3, 4)
+    test_levels = (4,)
+    prompt_width = len("1>99,2>99,3>99:")
+    max_tokens = 16
+    shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)
+    slip = 0.2
+
+    def sample(self, rng, level):
+        while True:
+            parts = [(rng.choice(("x", str(rng.randint(1, 9)))), 3) for _ in range(level + 1)]
+            while len(parts) > 1:  # join two at random until one is left
+                (a, a_precedence), (b, b_precedence) = (parts.pop(rng.randrange(len(parts))) for _ in "ab")
+                symbol = rng.choice("+-*")
+                precedence = 2 if symbol == "*" else 1
+                a = f"({a})" if a_precedence < precedence else a
+                b = f"({b})" if b_precedence < precedence or (symbol == "-" and b_precedence == 1) else b
+                parts.append((a + symbol + b, precedence))
+            text = parts[0][0]
+            values = [evaluate_expression(text, x) for x in self.shown]
+            if all(0 <= value <= 99 for value in values) and len(set(values)) > 1:
+                prompt = ",".join(f"{x}>{value}" for x, value in zip(self.shown, values, strict=True)) + ":"
+                return Problem(self.name, level, prompt, (text,))
+
+    def demonstrate(self, problem, rng):
+        (text,) = problem.data
+        constants = [i for i, character in enumerate(text) if character in "123456789"]
+        if constants and rng.random() < self.slip:
+            i = rng.choice(constants)
+            text = text[:i] + str(min(9, max(1, int(text[i]) + rng.choice((-1, 1))))) + text[i + 1 :]
+        return text
+
+    def solve(self, problem):
+        return problem.data[0]
+
+    def verify(self, problem, completion):
+        if len(completion) >= self.max_tokens:  # no such completion can be sampled, and a long product would take long
+            return 0.0
+        wanted = [evaluate_expression(problem.data[0], x) for x in self.hidden]
+        return sum(evaluate_expression(completion, x) == value for x, value in zip(self.hidden, wanted, strict=True)) / len(wanted)
+
+
+TASKS = {task.name: task for task in (Countdown(), Carry(), Order(), Chain(), Code())}
 
 
 def main():
     rng = random.Random(0)
     for task in TASKS.values():
-        for level in task.levels:
+        for level in sorted({task.levels[0], task.test_levels[0]}):
             problem = task.sample(rng, level)
             print(f"{task.name}, level {level}: {problem.prompt}")
             wrong = task.demonstrate(problem, rng)[:-1]
             for completion in (task.solve(problem), task.demonstrate(problem, rng), task.demonstrate(problem, rng), wrong):
-                print(f"    {completion:20} reward {task.verify(problem, completion):.0f}")
+                print(f"    {completion:40} reward {task.verify(problem, completion):.2g}")
 
 
 if __name__ == "__main__":

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 import grpo
-from grpo import clipped_objective, group_advantage, grpo_step, kl_k3, probability_ratio, sequence_mean
+from grpo import ALGORITHMS, clipped_objective, group_advantage, kl_k3, policy_step, probability_ratio, sequence_mean
 from model import GPT
 from rollout import Rollout
 from tokenizer import VOCAB_SIZE
 
 F64 = torch.float64
+GRPO = ALGORITHMS["grpo"]
 EXACT = dict(rtol=1e-10, atol=1e-13)
 
 # ----------------------------------------------------------------------------------------------------------------- equations
@@ -77,8 +78,8 @@ def test_sequence_mean_weighs_every_completion_alike():
     mask = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 0, 0]]).bool()
     x = torch.randn(3, 4, dtype=F64)
     expected = sum(sum(x[i, t].item() for t in range(4) if mask[i, t]) / mask[i].sum().item() for i in range(3)) / 3
-    assert (sequence_mean(mask) * x).sum().item() == pytest.approx(expected, rel=1e-6)
-    assert sequence_mean(mask)[~mask].tolist() == [0.0] * 5
+    assert (sequence_mean(mask, 9) * x).sum().item() == pytest.approx(expected, rel=1e-6)
+    assert sequence_mean(mask, 9)[~mask].tolist() == [0.0] * 5
 
 
 # ------------------------------------------------------------------------------------ a policy small enough to enumerate
@@ -151,7 +152,7 @@ def test_grpo_3_over_all_groups_of_two():
         probability = torch.exp(logp.sum()).detach()
         ratio = probability_ratio(logp, logp.detach())
         objective = clipped_objective(ratio, group_advantage(rewards).view(-1, 1), 0.2, 0.2) - beta * kl_k3(logp, logp_ref)
-        ours = ours + probability * torch.where(mask, sequence_mean(mask.double()) * objective, 0.0).sum()
+        ours = ours + probability * torch.where(mask, sequence_mean(mask.double(), 9) * objective, 0.0).sum()
 
         mean = rewards.mean().item()
         std = math.sqrt(sum((r - mean) ** 2 for r in rewards[0].tolist()) / 2)
@@ -188,7 +189,7 @@ def test_k3_as_a_loss_follows_the_forward_kl_state_by_state():
 
 
 G = 3
-OPTIONS = dict(updates=1, minibatches=1, eps_low=0.1, eps_high=0.25, beta=0.15, temperature=0.8)
+OPTIONS = dict(updates=1, minibatches=1, eps_low=0.1, eps_high=0.25, beta=0.15, temperature=0.8, group=G, max_tokens=9)
 
 
 def options(**changes):
@@ -271,7 +272,7 @@ def test_one_step_has_the_gradient_of_equation_3(monkeypatch, gradients, beta, r
     args = options(beta=beta)
     objective = objective_by_loops(policy, reference, batch, args, range(4))
     expected = [-g for g in torch.autograd.grad(objective, list(policy.parameters()))]
-    numbers = grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, args)
+    numbers = policy_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, args, GRPO)
     for a, b in zip(gradients[0], expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)  # the weights are float32
     assert numbers["objective"] == pytest.approx(objective.item(), rel=1e-5)
@@ -281,7 +282,7 @@ def test_one_step_has_the_gradient_of_equation_3(monkeypatch, gradients, beta, r
 
 def test_clip_fractions_count_tokens_whose_push_has_ended(gradients):
     policy, reference, batch = setting(equal_group=False)
-    numbers = grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, options())
+    numbers = policy_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, options(), GRPO)
     logp = full_logp(policy, batch.tokens, 5, 0.8)
     up = down = tokens = 0
     for n in range(12):
@@ -295,7 +296,7 @@ def test_clip_fractions_count_tokens_whose_push_has_ended(gradients):
 def test_minibatches_are_each_a_mean_of_their_own(monkeypatch, gradients):
     policy, reference, batch = setting()
     monkeypatch.setattr(torch, "randperm", lambda n: torch.tensor([2, 0, 3, 1]))
-    grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, options(minibatches=2, updates=2))
+    policy_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, options(minibatches=2, updates=2), GRPO)
     assert len(gradients) == 4
     for k, groups in enumerate([[2, 0], [3, 1]] * 2):
         objective = objective_by_loops(policy, reference, batch, options(), groups)
@@ -306,7 +307,7 @@ def test_minibatches_are_each_a_mean_of_their_own(monkeypatch, gradients):
 def test_on_the_first_update_the_ratio_is_one_and_the_gradient_is_reinforce(gradients):
     """The ratio is 1, the loss is about 0, and learning happens all the same: the gradient is that of REINFORCE with baseline."""
     policy, reference, batch = setting(off_policy=0.0)
-    numbers = grpo_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, G, options(beta=0.0))
+    numbers = policy_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, options(beta=0.0), GRPO)
     assert numbers["ratio_mean"] == pytest.approx(1.0, abs=1e-12) and numbers["ratio_max"] == pytest.approx(1.0, abs=1e-12)
     assert numbers["objective"] == pytest.approx(0.0, abs=1e-7) and numbers["clipped_up"] == numbers["clipped_down"] == 0.0
     logp = full_logp(policy, batch.tokens, 5, 0.8)
@@ -320,10 +321,10 @@ def test_on_the_first_update_the_ratio_is_one_and_the_gradient_is_reinforce(grad
 def test_tokens_after_the_end_do_not_matter(gradients):
     policy, reference, batch = setting()
     optimizer = torch.optim.SGD(policy.parameters(), lr=0.0)
-    first = grpo_step(policy, reference, optimizer, batch, G, options())
+    first = policy_step(policy, reference, optimizer, batch, options(), GRPO)
     changed = batch.tokens.clone()
     changed[:, 5:] = torch.where(batch.mask, changed[:, 5:], (changed[:, 5:] + 3) % VOCAB_SIZE)
-    second = grpo_step(policy, reference, optimizer, batch._replace(tokens=changed), G, options())
+    second = policy_step(policy, reference, optimizer, batch._replace(tokens=changed), options(), GRPO)
     assert first == second
     for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, **EXACT)
@@ -333,7 +334,7 @@ def test_a_rollout_without_any_spread_changes_nothing():
     policy, reference, batch = setting()
     before = copy.deepcopy(policy.state_dict())
     optimizer = torch.optim.AdamW(policy.parameters(), lr=1.0)
-    numbers = grpo_step(policy, reference, optimizer, batch._replace(rewards=torch.ones(12)), G, options(beta=0.0))
+    numbers = policy_step(policy, reference, optimizer, batch._replace(rewards=torch.ones(12)), options(beta=0.0), GRPO)
     assert numbers["no_spread"] == 1.0 and numbers["grad_norm"] == 0.0 and numbers["ratio_mean"] == numbers["ratio_max"] == 1.0
     assert all(torch.equal(a, b) for a, b in zip(before.values(), policy.state_dict().values(), strict=True))
 
@@ -348,6 +349,6 @@ def test_the_kl_alone_pulls_the_policy_to_the_reference():
 
     before, optimizer = distance(), torch.optim.SGD(policy.parameters(), lr=0.5)
     for _ in range(20):
-        grpo_step(policy, reference, optimizer, batch, G, options(beta=1.0))
+        policy_step(policy, reference, optimizer, batch, options(beta=1.0), GRPO)
     assert distance() < 0.7 * before, "a KL of the wrong sign would drive them apart"
     assert all(torch.equal(a, b) for a, b in zip(frozen.values(), reference.state_dict().values(), strict=True))

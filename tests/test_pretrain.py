@@ -34,7 +34,7 @@ def test_padding_cannot_poison_the_loss():
 
 
 def test_the_corpus_is_verified_text_of_training_problems():
-    prompts, completions = write_corpus(TASK, 4, 500, random.Random(0))
+    prompts, completions = write_corpus(TASK, (4,), 500, random.Random(0))
     assert prompts.shape == (500, TASK.prompt_width) and completions.shape == (500, TASK.max_tokens)
     for prompt, completion in zip(prompts.tolist(), completions.tolist(), strict=True):
         text = decode([i for i in prompt if i != PAD])
@@ -51,7 +51,7 @@ def test_micro_batches_do_not_change_the_gradient(monkeypatch, rows):
     monkeypatch.setitem(pretrain.MICRO_BATCH, "cpu", rows)
     torch.manual_seed(0)
     model = GPT(layers=1, width=8, heads=2, context=40).double()
-    prompts, completions = write_corpus(TASK, 4, 7, random.Random(1))
+    prompts, completions = write_corpus(TASK, (4,), 7, random.Random(1))
     prompts, completions = prompts.long(), completions.long()
     mask = completions != PAD
     (next_token_loss(model.at_states(prompts, completions), completions, mask) / mask.sum()).backward()
@@ -61,7 +61,7 @@ def test_micro_batches_do_not_change_the_gradient(monkeypatch, rows):
         torch.nn.utils, "clip_grad_norm_", lambda parameters, _: seen.extend(p.grad.clone() for p in parameters) or torch.tensor(0)
     )
     model.zero_grad()
-    loss, _ = train_step(model, torch.optim.SGD(model.parameters(), lr=0.0), prompts, completions)
+    loss, _ = train_step(model, torch.optim.SGD(model.parameters(), lr=0.0), [(prompts, completions)])
     for a, b in zip(seen, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
     assert math.isclose(
@@ -73,11 +73,11 @@ def test_end_of_sequence_is_trained():
     """A model that only ever sees one demonstration must learn to stop."""
     torch.manual_seed(0)
     model = GPT(layers=1, width=16, heads=2, context=40)
-    prompts, completions = write_corpus(TASK, 4, 1, random.Random(1))
+    prompts, completions = write_corpus(TASK, (4,), 1, random.Random(1))
     prompts, completions = prompts.long(), completions.long()
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(60):
-        train_step(model, optimizer, prompts, completions)
+        train_step(model, optimizer, [(prompts, completions)])
     end = completions[0].tolist().index(EOS)
     assert model.at_states(prompts, completions)[0, : end + 1].argmax(dim=-1).tolist() == completions[0, : end + 1].tolist()
 

@@ -96,7 +96,7 @@ def test_collected_pairs_are_what_the_verifier_says(monkeypatch):
         return Rollout(torch.cat((prompts, tokens), 1), mask, None, rewards, torch.ones(len(ids), dtype=torch.bool), texts)
 
     monkeypatch.setattr(reward_model, "rollout", fake_rollout)
-    tokens, last = collect_pairs(None, TASK, 4, 150, random.Random(0), G=4)
+    tokens, last = collect_pairs(None, TASK, (4,), 150, random.Random(0), G=4)
     assert tokens.shape == (150, 2, TASK.prompt_width + TASK.max_tokens) and last.shape == (150, 2)
     for pair, ends in zip(tokens.tolist(), last.tolist(), strict=True):
         assert pair[0][: TASK.prompt_width] == pair[1][: TASK.prompt_width]
@@ -155,7 +155,7 @@ def test_normalised_scores_have_mean_0_and_std_1_and_the_order_stays(monkeypatch
     batch = Rollout(tokens, mask, None, None, torch.rand(200) < 0.9, [])
     monkeypatch.setattr(reward_model, "rollout", lambda *_: batch)
     before = model(tokens, TASK.prompt_width + batch.lengths - 1)
-    normalise(model, None, TASK, 4, random.Random(0))
+    normalise(model, None, TASK, (4,), random.Random(0))
     after = model(tokens, TASK.prompt_width + batch.lengths - 1)
     assert after[batch.ended].mean().item() == pytest.approx(0.0, abs=1e-9) and after[batch.ended].std().item() == pytest.approx(1.0)
     assert torch.equal(before.argsort(), after.argsort())

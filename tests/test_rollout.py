@@ -15,7 +15,7 @@ TASK = TASKS["countdown"]
 class EchoTask(Task):
     """The reward is 1 if the completion starts with the prompt's first digit: it shows any mix-up of prompts and completions."""
 
-    name, levels, default_level, prompt_width, max_tokens = "echo", (1,), 1, 4, 5
+    name, levels, test_levels, prompt_width, max_tokens = "echo", (1,), (1,), 4, 5
 
     def sample(self, rng, level):
         digit = rng.randint(0, 9)
@@ -32,7 +32,7 @@ def small_model(seed=0):
 
 def problems(n, task=TASK, seed=0):
     rng = random.Random(seed)
-    return [task.sample(rng, task.default_level) for _ in range(n)]
+    return [task.sample(rng, task.test_levels[0]) for _ in range(n)]
 
 
 def test_prompts_are_left_padded_to_the_tasks_width():
