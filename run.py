@@ -3,6 +3,7 @@
     runs/<name>/config.json     the options
                 metrics.csv     one row per step
                 samples.txt     a few completions now and then, with their rewards
+                step-N/         with --keep-every: the checkpoint of step N, to be used like a run
                 checkpoint.pt   model, optimizer, reference, random states, step: all that `--resume` needs to go on bit for bit (CPU)
 
 A checkpoint is written to a temporary name and renamed, so a killed run leaves a whole one. It records how long metrics.csv and
@@ -95,10 +96,11 @@ def add_run_options(parser, directory):
     parser.add_argument("--resume", action="store_true", help="go on where this run's checkpoint is")
     parser.add_argument("--overwrite", action="store_true", help="discard the run that is in this directory")
     parser.add_argument("--save-every", type=number(int, 1), default=50, help="steps between checkpoints")
+    parser.add_argument("--keep-every", type=number(int, 1), help="steps between checkpoints that stay, as runs of their own, in RUN/step-N")
     add_device_options(parser)
 
 
-MAY_CHANGE_ON_RESUME = {"run", "steps", "device", "resume", "overwrite", "save_every"}
+MAY_CHANGE_ON_RESUME = {"run", "steps", "device", "resume", "overwrite", "save_every", "keep_every"}
 
 
 def parse(parser, argv=None):
@@ -236,11 +238,12 @@ class Run:
         self.directory = Path(args.run)
         self.rng = random.Random(args.seed)
         self.step = 0
-        self.interrupted = False
+        self.interrupted = self.saving_soon = False
         torch.manual_seed(args.seed)
         if saved is None:
             make_directory(self.directory)
-            (self.directory / "checkpoint.pt").unlink(missing_ok=True)  # --overwrite: of this directory only what a run writes
+            for old in (self.directory / "checkpoint.pt", *self.directory.glob("step-*/checkpoint.pt")):
+                old.unlink(missing_ok=True)  # --overwrite: of this directory only what a run writes
             for name in ("metrics.csv", "samples.txt"):
                 (self.directory / name).write_text("")
         else:
@@ -270,8 +273,12 @@ class Run:
                     yield step
                     self.step = step + 1
                     self.bar.update()
-                    if self.step % self.args.save_every == 0 or self.step == total or self.interrupted:
-                        self.save()
+                    if self.step % self.args.save_every == 0 or self.step == total or self.interrupted or self.saving_soon:
+                        self.save(self.directory)
+                        self.saving_soon = False
+                    if self.args.keep_every and self.step % self.args.keep_every == 0:
+                        make_directory(self.directory / f"step-{self.step}")
+                        self.save(self.directory / f"step-{self.step}")
                     if self.interrupted and self.step < total:
                         self.bar.close()
                         again = f"python {self.args.script} --run {self.directory} --resume"
@@ -304,7 +311,11 @@ class Run:
         with open(self.directory / "samples.txt", "a") as file:
             file.writelines(f"step {step}  {p.prompt} {t}  reward {r:g}\n" for p, t, r in zip(problems, texts, rewards, strict=False))
 
-    def save(self):
+    def save_soon(self):
+        """Save at the end of this step."""
+        self.saving_soon = True
+
+    def save(self, directory):
         checkpoint = {
             "format": FORMAT,
             "config": vars(self.args),
@@ -315,12 +326,12 @@ class Run:
             "sizes": {name: (self.directory / name).stat().st_size for name in ("metrics.csv", "samples.txt")},
         }
         checkpoint |= {name: item.state_dict() for name, item in self.tracked.items()}
-        temporary = self.directory / "checkpoint.pt.tmp"
+        temporary = directory / "checkpoint.pt.tmp"
         with open(temporary, "wb") as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, self.directory / "checkpoint.pt")
+        os.replace(temporary, directory / "checkpoint.pt")
 
 
 class Timer:
