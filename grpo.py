@@ -200,7 +200,7 @@ def sample_groups(policy, task, levels, rng, B, args, algorithm, max_rounds=8):
         sampled, reward = sampled + len(problems), reward + batch.rewards.sum().item()
         if not algorithm.dynamic:
             return problems, batch, {"reward": reward / (sampled * G), "groups_sampled": sampled}
-        useful = has_spread(batch.rewards.view(-1, G)).nonzero().flatten()
+        useful = has_spread(batch.rewards.view(-1, G)).nonzero().flatten()  # DAPO filter
         kept_problems += [problems[i] for i in useful.tolist()]
         kept.append(select(batch, completions_of(useful, G)))
         if len(kept_problems) == B:
@@ -301,7 +301,9 @@ def add_learning_options(parser, steps, lr, minibatches, temperature, beta):
     parser.add_argument("--eps-low", type=run.number(float, 0, 1, low_included=False), help="clip below 1; default: the algorithm's")
     parser.add_argument("--eps-high", type=run.number(float, 0, low_included=False), help="clip above 1; default: the algorithm's")
     parser.add_argument("--beta", type=run.number(float, 0), default=beta, help="weight of the KL to the reference (DeepSeekMath: 0.04)")
-    parser.add_argument("--temperature", type=run.number(float, 0, low_included=False), default=temperature, help="of sampling (ProRL: 1.2)")
+    parser.add_argument(
+        "--temperature", type=run.number(float, 0, low_included=False), default=temperature, help="of sampling (ProRL: 1.2)"
+    )
     parser.add_argument("--eval-every", type=run.number(int, 1), default=25, help="steps between looks at held-out problems")
 
 

@@ -105,36 +105,52 @@ def table(curves, ks):
     return "\n".join(lines)
 
 
-def draw_curves(curves, ks, title, path):
-    """pass@k against k with bootstrap bands, one line per model, and a mark where the first model overtakes another."""
+def other_samples(path, task, levels):
+    """The lines of a samples.jsonl that are of another task or of other levels."""
+    with open(path) as file:
+        for line in file:
+            row = json.loads(line)
+            if row["task"] != task or row["level"] not in levels:
+                yield line
+
+
+def read_curves(path):
+    """passk.csv -> {(task, level): {model: (k, pass@k, low, high), arrays (4, K)}}; {} if there is no such file."""
+    panels = {}
+    if Path(path).exists():
+        with open(path, newline="") as file:
+            for row in csv.DictReader(file):
+                points = panels.setdefault((row["task"], row["level"]), {}).setdefault(row["model"], [])
+                points.append([float(row[column]) for column in ("k", "pass_at_k", "low", "high")])
+    return {panel: {model: np.array(points).T for model, points in curves.items()} for panel, curves in panels.items()}
+
+
+def draw_curves(panels, path):
+    """pass@k against k with bootstrap bands, a panel for each task and level as `read_curves` has them, one line per model, and a mark
+    where the first model overtakes another.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), dpi=150)
-    names = list(curves)
-    for name, values in curves.items():
-        low, high = bootstrap(values)
-        (line,) = axes.plot(ks, values.mean(axis=0), marker="o", markersize=3.5, label=name)
-        axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    for name in names[1:]:
-        k = crossing(ks, curves[names[0]].mean(axis=0), curves[name].mean(axis=0))
-        if k:
-            axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
-            axes.annotate(
-                f"{names[0]} ahead of {name}\nfrom k = {k}",
-                (k, 0.03),
-                xytext=(5, 0),
-                textcoords="offset points",
-                fontsize=8,
-                color="dimgrey",
-            )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [str(k) for k in ks])
-    axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=title)
-    axes.grid(alpha=0.25)
-    axes.legend(loc="lower right")
+    figure, all_axes = plt.subplots(1, len(panels), figsize=(6.4 if len(panels) == 1 else 5 * len(panels), 4.4), dpi=150, squeeze=False)
+    for axes, ((task, level), curves) in zip(all_axes[0], panels.items(), strict=True):
+        names = list(curves)
+        for name, (ks, mean, low, high) in curves.items():
+            (line,) = axes.plot(ks, mean, marker="o", markersize=3.5, label=name)
+            axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        for name in names[1:]:
+            k = crossing(ks, curves[names[0]][1], curves[name][1])
+            if k:
+                axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
+                mark = f"{names[0]} ahead of {name}\nfrom k = {k:g}"
+                axes.annotate(mark, (k, 0.03), xytext=(5, 0), textcoords="offset points", fontsize=8, color="dimgrey")
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ks, [f"{k:g}" for k in ks], fontsize=8)
+        axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=f"{task}, level {level}")
+        axes.grid(alpha=0.25)
+        axes.legend(loc="best" if len(panels) > 1 else "lower right")
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
@@ -150,6 +166,7 @@ def main(argv=None):
     parser.add_argument("--temperature", type=run.number(float, 0), default=1.0, help="of sampling; 0 is greedy (Limit of RLVR: 0.6)")
     parser.add_argument("--top-p", type=run.number(float, 0, 1, low_included=False), default=1.0, help="nucleus (Limit of RLVR: 0.95)")
     parser.add_argument("--out", default="results/passk", help="directory to write to")
+    parser.add_argument("--append", action="store_true", help="keep what --out has of other tasks and levels, in a panel beside")
     run.add_device_options(parser)
     args = parser.parse_args(argv)
     max_k = args.max_k or args.samples
@@ -165,8 +182,13 @@ def main(argv=None):
 
     out = Path(args.out)
     run.make_directory(out)
+    try:
+        kept = {panel: c for panel, c in read_curves(out / "passk.csv").items() if panel != (task.name, level)} if args.append else {}
+    except (KeyError, TypeError, ValueError):
+        run.fail(f"--append: {out}/passk.csv was not written by this program")
     curves, start = {}, time.perf_counter()
     with open(out / "samples.jsonl.tmp", "w") as file:  # earlier results stay until there are new ones
+        file.writelines(other_samples(out / "samples.jsonl", task.name, args.level) if kept else ())
         for name, model in models.items():
             c = evaluate(model, name, task, problems, args.samples, args.temperature, args.top_p, args.seed, file)
             curves[name] = np.stack([pass_at_k(args.samples, c, k) for k in ks], axis=1)  # (problems, K)
@@ -175,14 +197,16 @@ def main(argv=None):
     with open(out / "passk.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
+        for (kept_task, kept_level), kept_curves in kept.items():
+            for name, points in kept_curves.items():
+                writer.writerows([name, kept_task, kept_level, int(k), *(f"{x:.4f}" for x in rest)] for k, *rest in points.T)
         for name, values in curves.items():
             low, high = bootstrap(values)
             writer.writerows(
-                [name, task.name, level, k, *(f"{x:.4f}" for x in (values[:, j].mean(), low[j], high[j]))]
-                for j, k in enumerate(ks)
+                [name, task.name, level, k, *(f"{x:.4f}" for x in (values[:, j].mean(), low[j], high[j]))] for j, k in enumerate(ks)
             )
     title = f"{task.name}, level {level}: {args.problems} held-out problems, {args.samples} samples each"
-    draw_curves(curves, ks, title, out / "passk.png")
+    draw_curves(read_curves(out / "passk.csv"), out / "passk.png")
     print(f"pass@k on {title}, temperature {args.temperature:g}\n{table(curves, ks)}")
     print(f"{len(models) * args.problems * args.samples / seconds:.0f} samples/s, verified; written: {out}/passk.csv, .png, samples.jsonl")
 

@@ -213,7 +213,9 @@ def main(argv=None):
         this.log(step, ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length"), **numbers)
     draw_dynamics(args.run)
     validation, _ = validate(policy, blend, stages[-1])
-    print(f"validation {validation:.3f}, stage {schedule.stage + 1} of {len(args.stages)}, {schedule.resets} resets; the model is in {args.run}")
+    print(
+        f"validation {validation:.3f}, stage {schedule.stage + 1} of {len(args.stages)}, {schedule.resets} resets; the model is in {args.run}"
+    )
 
 
 if __name__ == "__main__":

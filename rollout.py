@@ -56,7 +56,9 @@ def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None
     parts = []
     for i in range(0, len(problems), at_once):
         prompts = encode_prompts(task, problems[i : i + at_once], device)
-        parts.append((prompts.repeat_interleave(G, dim=0), *sample(model, prompts, G, max_tokens or task.max_tokens, temperature, top_p, generator)))
+        parts.append(
+            (prompts.repeat_interleave(G, dim=0), *sample(model, prompts, G, max_tokens or task.max_tokens, temperature, top_p, generator))
+        )
     prompts, tokens, mask, logp, ended = map(torch.cat, zip(*parts, strict=True))
 
     longest = int(mask.sum(dim=1).max())  # no algorithm needs columns in which nothing was sampled

@@ -96,7 +96,9 @@ def add_run_options(parser, directory):
     parser.add_argument("--resume", action="store_true", help="go on where this run's checkpoint is")
     parser.add_argument("--overwrite", action="store_true", help="discard the run that is in this directory")
     parser.add_argument("--save-every", type=number(int, 1), default=50, help="steps between checkpoints")
-    parser.add_argument("--keep-every", type=number(int, 1), help="steps between checkpoints that stay, as runs of their own, in RUN/step-N")
+    parser.add_argument(
+        "--keep-every", type=number(int, 1), help="steps between checkpoints that stay, as runs of their own, in RUN/step-N"
+    )
     add_device_options(parser)
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-TAG = r"(?:GRPO|RLVR|PPO|BT|ProRL)(?: [^\s|`]+)?"
+TAG = r"(?:GRPO|Dr\.GRPO|RLOO|ReMax|REINFORCE\+\+|DAPO|ProRL|KL|RLVR|PPO|BT)(?: [^\s|`]+)?"
 
 
 def tags_in_code():

@@ -4,6 +4,7 @@ import argparse
 import copy
 import itertools
 import math
+import random
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from grpo import ALGORITHMS, clipped_objective, group_advantage, kl_k3, policy_s
 from model import GPT
 from rollout import Rollout
 from tokenizer import VOCAB_SIZE
+from verifiers import TASKS
 
 F64 = torch.float64
 GRPO = ALGORITHMS["grpo"]
@@ -352,3 +354,220 @@ def test_the_kl_alone_pulls_the_policy_to_the_reference():
         policy_step(policy, reference, optimizer, batch, options(beta=1.0), GRPO)
     assert distance() < 0.7 * before, "a KL of the wrong sign would drive them apart"
     assert all(torch.equal(a, b) for a, b in zip(frozen.values(), reference.state_dict().values(), strict=True))
+
+
+# ------------------------------------------------------------------------------------------------- the table of what differs
+
+
+MAX_TOKENS = 9
+GREEDY = [0.4, 0.0, 1.0, 0.3]
+
+
+def siblings_advantages(name, rewards, kl, mask, lengths, ended, beta):
+    """The advantage of each token, [n][t], as each paper writes it, by loops. rewards: a list of B·G numbers."""
+    N = len(rewards)
+    groups = [rewards[n - n % G : n - n % G + G] for n in range(N)]
+
+    def of(n):
+        r, group = rewards[n], groups[n]
+        mean = sum(group) / G
+        if name in ("grpo", "dapo", "prorl"):
+            if name == "dapo":  # shaped with L_max = 9, L_c = 1.8
+                group = [group[j] + shaping(n - n % G + j) for j in range(G)]
+                r, mean = group[n % G], sum(group) / G
+            std = math.sqrt(sum((x - mean) ** 2 for x in group) / G)
+            return (r - mean) / std if max(group) > min(group) else 0.0
+        if name in ("dr-grpo", "reinforce++-baseline"):
+            return r - mean
+        if name == "rloo":
+            return r - (sum(group) - r) / (G - 1)
+        if name == "remax":
+            return r - GREEDY[n // G]
+        return r
+
+    def shaping(n):
+        if not ended[n]:
+            return -1.0
+        length = lengths[n]
+        return 0.0 if length <= MAX_TOKENS - 1.8 else (MAX_TOKENS - 1.8 - length) / 1.8
+
+    in_reward = name in ("rloo", "remax", "reinforce++")
+    tokens = [[of(n) - (beta * sum(kl[n][t : lengths[n]]) if in_reward else 0.0) for t in range(lengths[n])] for n in range(N)]
+    if name.startswith("reinforce++"):
+        flat = [x for row in tokens for x in row]
+        mean = sum(flat) / len(flat)
+        std = math.sqrt(sum((x - mean) ** 2 for x in flat) / len(flat))
+        tokens = [[(x - mean) / std for x in row] for row in tokens]
+    return tokens
+
+
+def siblings_objective(name, policy, reference, batch, args, P=5):
+    """The objective of each algorithm, token by token."""
+    logp, logp_ref = (full_logp(m, batch.tokens, P, args.temperature) for m in (policy, reference))
+    logp_ref = logp_ref.detach()
+    lengths, N = batch.lengths.tolist(), len(batch.rewards)
+    advantage = siblings_advantages(
+        name, batch.rewards.tolist(), (batch.logp - logp_ref).tolist(), batch.mask, lengths, batch.ended.tolist(), args.beta
+    )
+    clip = {"rloo": None, "remax": None, "dapo": (0.2, 0.28), "prorl": (0.2, 0.4)}.get(name, (0.2, 0.2))
+    total = 0.0
+    for n in range(N):
+        if name in ("grpo", "prorl"):
+            weight = 1 / (N * lengths[n])
+        elif name == "dr-grpo":
+            weight = 1 / (N * MAX_TOKENS)
+        elif name in ("rloo", "remax"):
+            weight = 1 / N
+        else:
+            weight = 1 / sum(lengths)
+        for t in range(lengths[n]):
+            A, ratio, d = advantage[n][t], torch.exp(logp[n, t] - batch.logp[n, t]), logp[n, t] - logp_ref[n, t]
+            token = ratio * A
+            if clip is not None and (ratio.item() > 1 + clip[1] if A > 0 else ratio.item() < 1 - clip[0]):
+                token = torch.zeros((), dtype=F64)  # a constant has no gradient
+            if name in ("grpo", "dr-grpo", "prorl"):
+                token = token - args.beta * (torch.exp(-d) - 1 + d)
+            elif name == "reinforce++-baseline":
+                token = token - args.beta * d**2 / 2
+            total = total + weight * token
+    return total
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.15])
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_every_row_of_the_table_has_the_gradient_of_its_paper(monkeypatch, gradients, name, beta):
+    monkeypatch.setitem(grpo.MICRO_BATCH, "cpu", 6)
+    algorithm = ALGORITHMS[name]
+    if beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
+        pytest.skip("no KL in this one")
+    policy, reference, batch = setting(T=9)
+    batch = batch._replace(ended=torch.arange(12) % 5 != 1)
+    args = options(beta=beta, eps_low=algorithm.eps_low, eps_high=algorithm.eps_high)
+    objective = siblings_objective(name, policy, reference, batch, args)
+    expected = torch.autograd.grad(objective, list(policy.parameters()))
+    greedy = torch.tensor(GREEDY, dtype=F64) if algorithm.greedy else None
+    policy_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, args, algorithm, greedy)
+    for a, b in zip(gradients[0], expected, strict=True):
+        torch.testing.assert_close(a, -b, rtol=1e-5, atol=1e-7)
+
+
+def test_advantages_of_one_group_by_hand():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.5]], dtype=F64)
+    assert grpo.centred_advantage(rewards)[0].tolist() == pytest.approx([0.5, -0.5, -0.5, 0.5, 0.0])
+    assert grpo.leave_one_out_advantage(rewards)[0].tolist() == pytest.approx([1 - 1.5 / 4, -2.5 / 4, -2.5 / 4, 1 - 1.5 / 4, 0.5 - 2 / 4])
+    assert grpo.greedy_advantage(rewards, torch.tensor([0.5], dtype=F64))[0].tolist() == pytest.approx([0.5, -0.5, -0.5, 0.5, 0.0])
+
+
+def test_whitening_is_over_the_tokens_and_nothing_else():
+    advantage, mask = torch.tensor([[3.0, 1.0, 50.0], [2.0, 99.0, 99.0]], dtype=F64), torch.tensor([[1, 1, 0], [1, 0, 0]]).bool()
+    white = grpo.whiten(advantage, mask)
+    assert white[mask].tolist() == pytest.approx([1.5**0.5, -(1.5**0.5), 0.0]) and white[~mask].tolist() == [0.0] * 3
+    assert grpo.whiten(torch.full((2, 3), 0.1, dtype=F64), mask).tolist() == [[0.0] * 3] * 2
+
+
+def test_overlong_shaping_at_its_corners():
+    lengths = torch.tensor([5, 16, 17, 18, 20, 20])
+    ended = torch.tensor([True, True, True, True, True, False])
+    assert grpo.overlong_penalty(lengths, ended, 20, 0.2).tolist() == pytest.approx([0.0, 0.0, -0.25, -0.5, -1.0, -1.0])
+
+
+def test_means_over_tokens_by_hand():
+    mask = torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0]]).bool()
+    for mean, rows in {
+        grpo.sequence_mean: [1 / 8, 1 / 2],
+        grpo.token_mean: [1 / 5, 1 / 5],
+        grpo.constant_mean: [1 / 20, 1 / 20],
+        grpo.sequence_sum: [1 / 2, 1 / 2],
+    }.items():
+        weights = mean(mask, 10)
+        assert weights[:, 0].tolist() == pytest.approx(rows) and weights[1, 1:].tolist() == [0.0] * 3, mean.__name__
+
+
+def test_what_kl_estimators_do_in_the_loss_and_in_the_reward():
+    """FACTS of Tang and Munos, Schulman, by exact enumeration: the gradient of each, against that of the KL of whole sequences."""
+    policy, reference = TinyPolicy(5), TinyPolicy(6)
+    log_pi, log_ref = policy.log_pi(), reference.log_pi().detach()
+    visits = torch.zeros(len(policy.prefixes), dtype=F64)
+    estimators = {"k1": grpo.kl_k1, "k2": grpo.kl_k2, "k3": kl_k3}
+    in_loss, in_reward, weighted, sequence_k2, truth = dict.fromkeys(estimators, 0.0), dict.fromkeys(estimators, 0.0), {}, 0.0, 0.0
+    weighted = dict.fromkeys(estimators, 0.0)
+    for y in policy.sequences():
+        logp, mask = policy.token_logp(y)
+        logp_ref = reference.token_logp(y)[0].detach()
+        probability = torch.exp(logp.sum())
+        truth = truth + probability * (logp - logp_ref).sum()
+        sequence_k2 = sequence_k2 + probability.detach() * grpo.kl_k2(logp.sum(), logp_ref.sum())
+        for t in range(len(y)):
+            visits[policy.state(y[:t])] += probability.detach()
+        for name, k in estimators.items():
+            of_token = torch.where(mask, k(logp, logp_ref), 0.0)
+            in_loss[name] = in_loss[name] + probability.detach() * of_token.sum()
+            weighted[name] = weighted[name] + probability.detach() * (torch.exp(logp - logp.detach()) * of_token).sum()
+            to_go = of_token.detach().flip(0).cumsum(0).flip(0)
+            in_reward[name] = in_reward[name] + probability.detach() * (logp * to_go).sum()
+    exact = grad(truth, policy)
+    by_state = grad((visits[:, None] * log_pi.exp() * (log_pi - log_ref)).sum(), policy)  # Σ_s d(s) KL(π‖π_ref)(s), d held still
+
+    def error(scalar):
+        return ((grad(scalar, policy) - exact).norm() / exact.norm()).item()
+
+    torch.testing.assert_close(grad(in_reward["k1"], policy), exact, **EXACT)
+    torch.testing.assert_close(grad(in_loss["k1"], policy), torch.zeros_like(exact), rtol=0, atol=1e-12)
+    torch.testing.assert_close(grad(in_loss["k2"], policy), by_state, **EXACT)
+    torch.testing.assert_close(grad(sequence_k2, policy), exact, **EXACT)
+    torch.testing.assert_close(grad(weighted["k1"], policy), by_state, **EXACT)
+    torch.testing.assert_close(grad(weighted["k3"], policy), by_state, **EXACT)
+    assert error(in_loss["k2"]) > 0.05 and error(in_loss["k3"]) > 0.05
+    assert error(in_reward["k2"]) > 0.05 and error(in_reward["k3"]) > 0.05
+
+
+# ------------------------------------------------------------------------------------------------------ dynamic sampling
+
+
+def spread_on_demand(monkeypatch, pattern):
+    """grpo.rollout replaced: the i-th group ever sampled has rewards that differ where `pattern` says so; its first token is i."""
+    seen = []
+
+    def fake(policy, task, problems, group, temperature, max_tokens):
+        assert group == G
+        first, N, T = len(seen), len(problems) * G, 2 + len(seen) % 3
+        seen.extend(problems)
+        useful = [pattern[(first + i) % len(pattern)] for i in range(len(problems))]
+        rewards = torch.tensor([[1.0, 0.0, 0.0] if u else [1.0] * 3 for u in useful]).flatten()
+        tokens = torch.tensor([[first + i] for i in range(len(problems)) for _ in range(G)]).expand(N, 4 + T)
+        return Rollout(tokens, torch.ones(N, T).bool(), torch.zeros(N, T), rewards, torch.ones(N).bool(), [str(n) for n in range(N)])
+
+    monkeypatch.setattr(grpo, "rollout", fake)
+    return seen
+
+
+def sampled(name, B, max_rounds=8):
+    task = TASKS["countdown"]
+    return grpo.sample_groups(None, task, (4,), random.Random(0), B, options(), ALGORITHMS[name], max_rounds)
+
+
+def test_dynamic_sampling_replaces_groups_without_spread(monkeypatch):
+    seen = spread_on_demand(monkeypatch, [True, False, False])
+    problems, batch, numbers = sampled("dapo", 6)
+    kept = [i for i in range(len(seen)) if i % 3 == 0][:6]
+    assert problems == [seen[i] for i in kept] and batch.prompts(G)[:, 0].tolist() == kept
+    assert grpo.has_spread(batch.rewards.view(-1, G)).all() and len(batch.texts) == len(batch.rewards) == 18
+    assert numbers["groups_sampled"] == len(seen) > 6
+    assert numbers["reward"] == pytest.approx(sum(1 / 3 if i % 3 == 0 else 1 for i in range(len(seen))) / len(seen))
+    weights = ALGORITHMS["dapo"].mean(batch.mask, 9)
+    assert weights.sum().item() == pytest.approx(1.0), "the mean runs over what was kept"
+
+
+def test_without_dynamic_sampling_all_groups_stay(monkeypatch):
+    seen = spread_on_demand(monkeypatch, [True, False])
+    problems, batch, numbers = sampled("grpo", 6)
+    assert problems == seen and len(batch.rewards) == 18 and numbers["groups_sampled"] == 6
+
+
+def test_dynamic_sampling_gives_up_in_the_end(monkeypatch):
+    seen = spread_on_demand(monkeypatch, [False])
+    problems, batch, numbers = sampled("prorl", 4, max_rounds=3)
+    assert len(seen) == numbers["groups_sampled"] == 12 and len(problems) == 4 and len(batch.rewards) == 12
+    spread_on_demand(monkeypatch, [True, False, False, False])
+    problems, batch, _ = sampled("prorl", 4, max_rounds=2)
+    assert len(problems) * G == len(batch.rewards) < 12

@@ -18,6 +18,7 @@ TOY = {
     "grpo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "passk.py": "--problems 3 --samples 4",
     "reward_model.py": "--pairs 8 --steps 2 --batch 4 --eval-every 2 --temperature 1",
+    "prorl.py": "--steps 2 --problems 2 --group 2 --eval-every 2 --validation-problems 2",
     "ppo.py": "--steps 2 --problems 4 --completions 2 --eval-every 2",
     "overoptimisation.py": "--steps 2 --problems 4 --betas 0 0.1",
     "bench.py": None,  # a measurement at full size: `python bench.py --rounds 1` takes 20 seconds

@@ -19,6 +19,7 @@ import overoptimisation
 import passk
 import ppo
 import pretrain
+import prorl
 import reward_model
 import run
 
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 TOY_BASE = ["--steps", "4", "--batch", "8", "--demonstrations", "30", "--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu"]
 TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu", "--beta", "0.1"]
 TOY_PPO = ["--steps", "6", "--problems", "4", "--completions", "2", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
+TOY_PRORL = ["--stages", "countdown:3", "--steps", "6", "--problems", "4", "--group", "4", "--minibatches", "2", "--eval-every", "1"]
+TOY_PRORL += ["--patience", "1", "--min-gain", "0.2", "--validation-problems", "4", "--save-every", "20", "--device", "cpu"]
 TOY_PAIRS = ["--steps", "6", "--pairs", "8", "--batch", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
 UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
 
@@ -66,7 +69,7 @@ def same_run(a, b):
             return len(x) == len(y) and all(map(equal, x, y))
         return x == y
 
-    parts = ("model", "reference", "critic", "kl_control", "optimizer", "step", "random", "tasks", "model_config")
+    parts = ("model", "reference", "schedule", "critic", "kl_control", "optimizer", "step", "random", "tasks", "model_config")
     assert all(equal(one[part], other[part]) for part in parts if part in one)
     assert metrics(a) == metrics(b)
     assert (a / "samples.txt").read_text() == (b / "samples.txt").read_text()
@@ -106,16 +109,17 @@ def start(script, *argv):
     )
 
 
-@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py"])
+@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py", "prorl.py"])
 def test_a_killed_run_resumes_bit_for_bit(script, base, learnt, tmp_path):
     """SIGKILL between two checkpoints: metrics.csv is ahead of the checkpoint, and --resume must cut it back."""
     main, options = {
         "pretrain.py": (pretrain.main, [*TOY_BASE, "--save-every", "2"]),
         "grpo.py": (grpo.main, [*TOY_GRPO, "--base", base]),
         "ppo.py": (ppo.main, [*TOY_PPO, "--base", base, "--kl-target", "1", "--c-ptx", "0.1"]),
+        "prorl.py": (prorl.main, [*TOY_PRORL, "--base", learnt]),
         "reward_model.py": (reward_model.main, [*TOY_PAIRS, "--base", learnt, "--level", "3", "--label-noise", "0.2"]),
     }[script]
-    options = [*map(str, options), "--steps", "150", "--eval-every", "30"]
+    options = [*map(str, options), "--steps", "150", *([] if script == "prorl.py" else ["--eval-every", "30"])]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = start(script, *options, "--run", killed)
     while not (killed / "metrics.csv").exists() or len((killed / "metrics.csv").read_text().splitlines()) < 5:
@@ -222,6 +226,38 @@ def check_explanation(printed):
         later, next_value = advantage, v
 
 
+def test_prolonged_training_from_end_to_end(learnt, tmp_path, capsys):
+    """Resets are logged, checkpointed and drawn; kept checkpoints are runs of their own."""
+    options = [*TOY_PRORL, "--base", str(learnt), "--run", str(tmp_path / "run")]
+    prorl.main([*options, "--steps", "9", "--keep-every", "4", "--save-every", "1000"])
+    rows = metrics(tmp_path / "run")
+    resets = [int(row["resets"]) for row in rows]
+    assert resets[0] == 0 and resets[-1] == sum(row["event"] == "reset" for row in rows) >= 1
+    after = rows[next(i for i, row in enumerate(rows) if row["event"] == "reset") + 1]
+    assert float(after["kl_k3"]) < 1e-5 and all(int(row["groups_sampled"]) >= 4 for row in rows)
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)
+    assert saved["schedule"]["resets"] == resets[-1]
+    assert (tmp_path / "run" / "dynamics.png").stat().st_size > 10_000
+    assert torch.load(tmp_path / "run" / "step-8" / "checkpoint.pt", weights_only=True)["step"] == 8
+    passk.main(
+        [
+            str(tmp_path / "run" / "step-4"),
+            str(tmp_path / "run"),
+            "--level",
+            "3",
+            "--problems",
+            "3",
+            "--samples",
+            "4",
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    assert "step-4" in capsys.readouterr().out
+    prorl.main([*options, "--steps", "2", "--overwrite", "--no-resets"])
+    assert [row["resets"] for row in metrics(tmp_path / "run")] == ["0", "0"] and not list((tmp_path / "run").glob("step-*/checkpoint.pt"))
+
+
 def test_a_base_that_solves_nothing_gives_no_pairs(base, capsys, tmp_path):
     assert "no pairs to learn from" in refused(capsys, reward_model.main, [*TOY_PAIRS, "--base", base, "--run", tmp_path / "rm"])
     assert not (tmp_path / "rm").exists()
@@ -249,7 +285,9 @@ RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps m
 IMPOSSIBLE = {
     pretrain.main: f"{RUNS} | --width 10 | --heads 0 | --batch 0 | --demonstrations 0",
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5 | --eps-high -0.1 | --beta -0.1 | --temperature 0
-          | --updates 0 | --minibatches 5 --problems 4""",
+          | --updates 0 | --minibatches 5 --problems 4 | --algorithm a2c | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0""",
+    prorl.main: f"""{RUNS.replace("| --task chess | --level 9 | --level x", "")} | --stages | --stages chess | --stages carry:1
+          | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1 | --minibatches 5 --problems 4""",
     ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
           | --kl-target 1 --beta 0 | --reward people | --minibatches 5 --problems 4""",
     reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",

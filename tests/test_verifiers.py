@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenizer import encode
 from expressions import counts, evaluate_expression, roots
+from tokenizer import encode
 from verifiers import TASKS, Problem, draw, held_out_problems, is_held_out
 
 COUNTDOWN = TASKS["countdown"]
