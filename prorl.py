@@ -214,7 +214,7 @@ def main(argv=None):
     draw_dynamics(args.run)
     validation, _ = validate(policy, blend, stages[-1])
     print(
-        f"validation {validation:.3f}, stage {schedule.stage + 1} of {len(args.stages)}, {schedule.resets} resets; the model is in {args.run}"
+        f"validation {validation:.3f}, stage {schedule.stage + 1}, {schedule.resets} resets; the model and dynamics.png are in {args.run}"
     )
 
 

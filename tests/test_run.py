@@ -287,7 +287,8 @@ IMPOSSIBLE = {
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5 | --eps-high -0.1 | --beta -0.1 | --temperature 0
           | --updates 0 | --minibatches 5 --problems 4 | --algorithm a2c | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0""",
     prorl.main: f"""{RUNS.replace("| --task chess | --level 9 | --level x", "")} | --stages | --stages chess | --stages carry:1
-          | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1 | --minibatches 5 --problems 4""",
+          | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1
+          | --minibatches 5 --problems 4""",
     ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
           | --kl-target 1 --beta 0 | --reward people | --minibatches 5 --problems 4""",
     reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",
