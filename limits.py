@@ -1,26 +1,27 @@
 """Does RL give a model anything that the base did not have? The analyses of Limit of RLVR (arXiv 2504.13837), from pass@k's samples.
 
-    coverage     which problems do both solve, the base only, the RL model only, neither?                              Table 2
-    perplexity   PPL_m(Y|x) = exp(−(1/T) Σ_t log P_m(y_t | x, y_<t)): would the base have written what the RL model writes?  Figure 6
-    histogram    RL moves problems towards accuracy 1, and some to accuracy 0                                          Figure 5
-    ΔSE          base pass@256 − RL pass@1: how far one attempt stays behind what the base reaches                     §4.3
-    entropy      is it only the temperature? The RL model again, as hot as has the base's entropy                      Figure 18
-    tree         what both try on a problem, as a tree (tree.py)                                                       Figure 1
+    tree         what do both models try on a problem? (tree.py)                                        figure 1
+    coverage     which problems does the base solve, which the RL model?                                table 2
+    histogram    RL moves problems towards accuracy 1, and some of them to accuracy 0                   figure 5
+    perplexity   PPL_m(Y|x) = exp(−(1/T) Σ_t log P_m(y_t | x, y_<t))                                    figure 6
+                 would the base have written what the RL model writes?
+    ΔSE          pass@256 of the base − pass@1 of the RL model                                          figure 8
+                 how far does one attempt stay behind what the base can reach?
+    entropy      is it only the temperature? RL sampled so hot that its entropy is the base's           figure 18
 
-and ProRL's measure of novelty, the creativity index (arXiv 2410.04265): how little of a text stands in the pretraining corpus.
+and the creativity index that ProRL uses (creativity.py): how little of an answer stands in the pretraining corpus.
 
-    python limits.py runs/base runs/grpo        two minutes on two CPU cores, after passk.py
+    python limits.py runs/base runs/grpo        MINUTES on two CPU cores, after passk.py
 
-reads `--samples`, the completions that passk.py wrote, and writes to `--out`. The first run is the base; each other one is compared
-with it. Without options it also trains and samples what is missing. The paper samples at temperature 0.6 with top-p 0.95, and these
-analyses at temperature 1, which is passk.py's default.
+reads `--samples`, the completions that passk.py wrote, and writes tables and pictures to `--out`. The first run is the base; each other
+one is compared with it. Without options it also trains and samples what is missing. Both passk.py and the paper's own analyses sample at
+temperature 1 (its pass@k: 0.6 and top-p 0.95); where the samples are of another temperature, a note says so.
 """
 
 import csv
 import json
 import math
 import os
-import random
 import tempfile
 from pathlib import Path
 
@@ -31,17 +32,17 @@ import grpo
 import passk
 import pretrain
 import run
+from creativity import creativity_index, ngrams, passage_lengths, pretraining_corpus
 from model import log_probs
 from rollout import encode_prompts, rollout
-from tokenizer import EOS, PAD, decode, encode
-from tree import END, draw_trees, trie
+from tokenizer import EOS, PAD, encode
+from tree import END, draw_trees, problems_to_draw, trie
 from verifiers import TASKS, held_out_problems
 
 RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"
 CELLS = ("both", "base only", "RL only", "neither")
-BINS = ("0", *(f"(.{i}, .{i + 1}]" for i in range(9)), "(.9, 1)", "1")
-SCORED = 32  # completions of each problem that a model scores: with 200 problems, 6400 for each box
-
+BINS = ("0", "(0, .1]", *(f"(.{i}, .{i + 1}]" for i in range(1, 9)), "(.9, 1)", "1")
+SCORED = 32  # completions of each problem that a model scores: 6,400 of 200 problems
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # The samples
@@ -50,26 +51,30 @@ SCORED = 32  # completions of each problem that a model scores: with 200 problem
 def read_samples(path):
     """samples.jsonl as passk.py wrote it -> {model: [[row, …] of each problem]}, models and problems in the file's order.
 
-    A row is a dict: model, task, level, prompt, completion, reward, logp (nats, of all tokens, EOS included, under the distribution
-    that was sampled from), tokens. Exit code 2 with one line if the file is missing or damaged, which includes a model that lacks
-    samples of a problem.
+    A row is a dict: model, task, level, prompt, completion, reward, logp (nats, summed over the tokens, under the distribution that was
+    sampled from), tokens (EOS included). One line and exit code 2 if the file is missing or damaged, or if a model lacks samples of a
+    problem.
     """
-    groups, needed = {}, {"model": str, "task": str, "level": int, "prompt": str, "completion": str, "tokens": int}
+    groups, number = {}, 0
+    kinds = {"model": str, "task": str, "level": int, "prompt": str, "completion": str, "reward": float, "logp": float, "tokens": int}
     try:
         with open(path, encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
+            for line in file:
+                number += 1
                 row = json.loads(line)
-                if not all(isinstance(row[key], kind) for key, kind in needed.items()):
-                    raise TypeError
-                row["reward"], row["logp"] = float(row["reward"]), float(row["logp"])
+                if not all(isinstance(row[key], kind) for key, kind in kinds.items()) or row["tokens"] < 1:
+                    raise ValueError
+                if has_ended(row):
+                    encode(row["completion"])  # ValueError for what this vocabulary cannot have written
                 groups.setdefault(row["model"], {}).setdefault((row["task"], row["level"], row["prompt"]), []).append(row)
     except (OSError, UnicodeDecodeError) as error:
         run.fail(f"cannot read {path}: {getattr(error, 'strerror', 'it is no text')}")
     except (ValueError, TypeError, KeyError):
         run.fail(f"{path} is damaged: line {number} is not a sample as passk.py writes it")
     shapes = {tuple((problem, len(rows)) for problem, rows in problems.items()) for problems in groups.values()}
-    if len(shapes) != 1 or len({n for _, n in next(iter(shapes))}) != 1 or len({task for (task, *_), _ in next(iter(shapes))}) != 1:
-        run.fail(f"{path} is damaged: it has not the same number of samples of each problem for each model")
+    one = next(iter(shapes), ())
+    if len(shapes) != 1 or len({n for _, n in one}) != 1 or len({task for (task, *_), _ in one}) != 1:
+        run.fail(f"{path} is damaged: it must have one task, and of every problem the same number of samples by each model")
     return {model: list(problems.values()) for model, problems in groups.items()}
 
 
@@ -87,8 +92,8 @@ def problems_of(samples, path):
 
 
 def has_ended(row):
-    """Whether a completion ended by itself: its tokens are its characters and EOS. (A sampled PAD is written as its name, which has more
-    characters than tokens: such a completion is left out too.)
+    """Whether a completion ended by itself: its tokens are its characters and EOS. One with a sampled PAD in it, which is written out as
+    a name of seven characters, never counts as ended.
     """
     return row["tokens"] == len(row["completion"]) + 1
 
@@ -172,47 +177,12 @@ def entropy_matched_temperature(model, base_entropy, task, problems, G, seed=0, 
     return temperature, entropy
 
 
-def ngrams(texts, lengths):
-    """The n-grams of each length that occur in a corpus: {L: set of texts of L characters}."""
-    return {L: {text[i : i + L] for text in texts for i in range(len(text) - L + 1)} for L in lengths}
-
-
-def creativity_index(text, corpus):
-    """Σ_L of the share of a text's tokens that stand in no n-gram of the corpus with n ≥ L (2410.04265). corpus: from `ngrams`.
-
-    An n-gram of the corpus is made of L-grams of the corpus, so that n = L decides. 0: all of it was there; the number of the L: nothing.
-    """
-    total = 0.0
-    for L, known in corpus.items():
-        covered = {j for i in range(len(text) - L + 1) if text[i : i + L] in known for j in range(i, i + L)}
-        total += 1 - len(covered) / len(text)  # ProRL creativity
-    return total
-
-
-def corpus_of(checkpoint, directory):
-    """The completions that a base was pretrained on, written again by its options."""
-    config = checkpoint["config"]
-    if config["script"] != "pretrain.py":
-        run.fail(f"{directory} is a run of {config['script']}: the first run must be the base, a run of pretrain.py")
-    _, completions = pretrain.write_corpus(TASKS[config["task"]], config["level"], config["demonstrations"], random.Random(config["seed"]))
-    return [decode(row[: row.index(EOS)]) for row in completions.tolist()]
-
-
-def problems_to_draw(c_base, c_rl):
-    """The two problems that show most: [(why, index), …] from the correct samples of each model, (problems,) and (problems,)."""
-    picked = []
-    if (both := np.flatnonzero((c_base > 0) & (c_rl > 0))).size:
-        picked.append(("made easier", int(both[np.argmax((c_rl - c_base)[both])])))
-    if (lost := np.flatnonzero((c_base > 0) & (c_rl == 0))).size:
-        picked.append(("lost", int(lost[np.argmax(c_base[lost])])))
-    return picked or [("solved by neither or by RL only", 0)]
-
-
 # ---------------------------------------------------------------------------------------------------------------------------------
 # Pictures and tables
 
 
 def plots():
+    """pyplot, which draws to files only; imported when there is something to draw."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -243,6 +213,7 @@ def draw_histogram(counts, path):
     """Grouped bars. counts: {model: (12,) problems in each bin}"""
     plt = plots()
     figure, axes = plt.subplots(figsize=(8, 4), dpi=150)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     width = 0.8 / len(counts)
     for number, (name, values) in enumerate(counts.items()):
         bars = axes.bar(np.arange(12) + (number - (len(counts) - 1) / 2) * width, values, width, label=name)
@@ -265,7 +236,7 @@ def write_csv(path, header, rows):
 
 
 def write_samples(args):
-    """What `--samples` should hold, if it is the default: trains the default runs where they are missing, then passk.py's defaults."""
+    """What `--samples` lacks, where it is the default: first the default runs if they are not trained, then passk.py as it is."""
     if args.samples != SAMPLES:
         run.fail(f"{args.samples} does not exist: `python passk.py {' '.join(args.runs)} --out {Path(args.samples).parent}` writes it")
     print(f"there are no samples in {args.samples} yet: drawing them first")
@@ -277,7 +248,9 @@ def write_samples(args):
 
 
 def from_samples(task, problems, samples, out):
-    """Coverage, histogram, ΔSE and the trees -> {model: [(what, ours, the paper's), …]}. samples: {model: [[row, …] of each problem]}"""
+    """Coverage, histogram, ΔSE and trees. samples: {model: [[row, …] of each problem]}, the base first -> rows for the summary of each
+    other model: {model: [(what, here, in the paper), …]}.
+    """
     base, *others = samples
     n, c = len(samples[base][0]), {name: correct(rows) for name, rows in samples.items()}
     cells = {name: coverage(c[base] > 0, c[name] > 0) for name in others}
@@ -301,62 +274,64 @@ def from_samples(task, problems, samples, out):
         gap = sampling_efficiency_gap(passk.pass_at_k(n, c[base], k).mean(), passk.pass_at_k(n, c[name], 1).mean())
         found[name] = [
             (f"solved in {n}: base only, RL only", f"{shares['base only']:.1%}, {shares['RL only']:.1%}", "3.6%, 1.0% (MATH500)"),
-            ("problems always solved, base → RL", f"{bars[0][-1]} → {bars[1][-1]}", "more"),
-            ("problems never solved, base → RL", f"{bars[0][0]} → {bars[1][0]}", "more"),
+            ("problems with accuracy above .9, base → RL", f"{bars[0][10:].sum()} → {bars[1][10:].sum()}", "more (figure 5)"),
+            ("problems never solved, base → RL", f"{bars[0][0]} → {bars[1][0]}", "more (figure 5)"),
             (f"ΔSE, base pass@{k} − RL pass@1", f"{gap:.3f}", "0.36 to 0.43 (six algorithms)"),
         ]
     return found
 
 
 def from_perplexity(task, problems, samples, models, corpus, out):
-    """Perplexities and the creativity index -> {model: [(what, ours, the paper's), …]}. models: {name: GPT}; corpus: from `ngrams`."""
+    """Perplexity and creativity index, of the completions that ended. models: {model: GPT}; corpus: from `ngrams` -> as `from_samples`."""
     base, *others = samples
-    solutions = [task.solve(problem) for problem in problems]
-    groups, creativity, at, notes = {}, {}, {}, {name: [] for name in others}
+    groups, creativity, at = {}, {}, {}  # {(judge, text of): PPL (N,)}, {text of: index}, {text of: problem indices (N,)}
     for name in samples:
         rows = [(i, row) for i, rows in enumerate(samples[name]) for row in rows[:SCORED] if has_ended(row) and row["completion"]]
+        if not rows:
+            run.fail(f"no completion of {name} has ended: there is nothing to score")
         at[name], texts = np.array([i for i, _ in rows]), [row["completion"] for _, row in rows]
         for judge in dict.fromkeys((base, name)):
             groups[judge, name] = perplexity(models[judge], task, [problems[i] for i in at[name]], texts).cpu().numpy()
         creativity[name] = np.mean([creativity_index(text, corpus) for text in texts])
         recorded = np.mean([-row["logp"] / row["tokens"] for _, row in rows])
         if abs(np.log(groups[name, name]).mean() - recorded) > 0.02:
-            print(f"note: the samples of {name} are not this run's at temperature 1: their PPL, and what is compared with it, is another's")
-    groups[base, "solutions"] = perplexity(models[base], task, problems, solutions).cpu().numpy()
+            print(f"note: the samples of {name} have other log-probs than this run at temperature 1: sampled otherwise, or by another run")
+    groups[base, "the solver"] = perplexity(models[base], task, problems, [task.solve(problem) for problem in problems]).cpu().numpy()
     percentiles = ([*key, len(v), *(f"{x:.4f}" for x in np.percentile(v, (5, 25, 50, 75, 95)))] for key, v in groups.items())
     write_csv(out / "perplexity.csv", ["by", "text_of", "completions", "p5", "p25", "median", "p75", "p95"], percentiles)
-    draw_perplexity({f"PPL of\n{text}\nunder {judge}": v for (judge, text), v in groups.items()}, out / "perplexity.png")
+    draw_perplexity({f"answers of {text},\nscored by {judge}": v for (judge, text), v in groups.items()}, out / "perplexity.png")
 
     found = {}
     for name in others:
         ours, of_base = groups[base, name], groups[base, base]
         within = [quantile_of_median(ours[at[name] == i], of_base[at[base] == i]) for i in np.intersect1d(at[name], at[base])]
         found[name] = [
-            ("median PPL_Base of Y_Base, Y_RL", f"{np.median(of_base):.2f}, {np.median(ours):.2f}", ""),
-            ("that of Y_RL is at this quantile of Y_Base's", f"{quantile_of_median(ours, of_base):.2f}", "in the lower part (figure 6)"),
-            ("    the same within a problem, mean", f"{np.mean(within):.2f}", ""),
+            ("PPL_Base of Y_Base and of Y_RL, medians", f"{np.median(of_base):.2f}, {np.median(ours):.2f}", "Y_RL lower (figure 6)"),
+            ("    quantile of the second in the first", f"{quantile_of_median(ours, of_base):.2f}", "below .5"),
+            ("    the same problem by problem, mean", f"{np.mean(within):.2f}", "below .5"),
             (
-                f"creativity index, base → RL, of {len(corpus)}",
-                f"{creativity[base]:.3f} → {creativity[name]:.3f}",
-                "ProRL: rises where RL expands",
+                f"creativity index of Y_Base, Y_RL (at most {len(corpus)})",
+                f"{creativity[base]:.3f}, {creativity[name]:.3f}",
+                "see creativity.py",
             ),
         ]
     return found
 
 
 def from_entropy(task, problems, samples, models, seed, out):
-    """pass@k of the RL models at the base's entropy -> {model: [(what, ours, the paper's), …]}. It samples anew, so that this takes longest."""
+    """pass@k of the other models at the base's entropy: sampled anew, n times as before -> as `from_samples`."""
     base, *others = samples
-    n, target, ks = len(samples[base][0]), mean_entropy(samples[base]), passk.powers_of_two(len(samples[base][0]))
+    n, target = len(samples[base][0]), mean_entropy(samples[base])
+    ks, G = passk.powers_of_two(n), min(n, max(1, 4096 // len(problems)))  # 4,096 completions have an entropy within about 0.01
 
     def curve(c):
         return np.stack([passk.pass_at_k(n, c, k) for k in ks], axis=1)  # (problems, K)
 
     curves, found = {base: curve(correct(samples[base]))}, {}
     for name in others:
-        G = min(n, max(1, 4096 // len(problems)))
+        print(f"looking for the temperature at which {name} has the entropy of {base}")
         temperature, _ = entropy_matched_temperature(models[name], target, task, problems, G, seed)
-        label, path = f"{name} at T = {temperature:.2f}", out / f"matched_entropy-{name.replace(os.sep, '-')}.jsonl"
+        label, path = f"{name}, T = {temperature:.2f}", out / f"matched_entropy-{name.replace(os.sep, '-')}.jsonl"
         with open(path, "w") as file:
             passk.evaluate(models[name], label, task, problems, n, temperature, 1.0, seed, file)
         matched = read_samples(path)[label]
@@ -396,9 +371,8 @@ def main(argv=None):
     task, problems = problems_of(samples[names[0]], args.samples)
     loaded = [run.load_model(directory, device, args.dtype, task.name) for directory in args.runs]
     models = dict(zip(names, (model for model, _ in loaded), strict=True))
-    shortest = min(len(task.solve(problem)) for problem in problems)
-    # From 5 to 12 as in the paper, but below a whole answer: a right answer to a held-out problem cannot stand in the corpus.
-    corpus = ngrams(corpus_of(loaded[0][1], args.runs[0]), range(min(5, shortest - 1), min(13, shortest)))
+    lengths = passage_lengths(task.solve(problem) for problem in problems)
+    corpus = ngrams(pretraining_corpus(loaded[0][1], args.runs[0]), lengths)
 
     run.make_directory(args.out)
     with tempfile.TemporaryDirectory(dir=args.out) as new:  # earlier results stay until all of the new ones are there
@@ -408,14 +382,13 @@ def main(argv=None):
             from_entropy(task, problems, samples, models, args.seed, Path(new)),
         ]
         found = {name: [row for part in parts for row in part[name]] for name in names[1:]}
-        write_csv(
-            Path(new) / "summary.csv", ["model", "quantity", "here", "paper"], ([name, *row] for name in found for row in found[name])
-        )
+        rows = ([name, *row] for name in found for row in found[name])
+        write_csv(Path(new) / "summary.csv", ["model", "quantity", "here", "paper"], rows)
         written = sorted(path.name for path in Path(new).iterdir())
         for file in written:
             os.replace(Path(new) / file, Path(args.out) / file)
 
-    print(f"{task.name}: {len(problems)} held-out problems, {len(samples[names[0]][0])} samples of each; {SCORED} of them scored")
+    print(f"{task.name}: {len(problems)} held-out problems, {len(samples[names[0]][0])} samples of each")
     widths = [max(len(row[column]) for rows in found.values() for row in rows) for column in (0, 1)]
     for name, rows in found.items():
         print(f"\n{f'{name} (RL) against {names[0]} (base)':{widths[0]}}  {'here':{widths[1]}}    paper")

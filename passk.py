@@ -118,13 +118,13 @@ def draw_curves(curves, ks, title, path):
         low, high = bootstrap(values)
         (line,) = axes.plot(ks, values.mean(axis=0), marker="o", markersize=3.5, label=name)
         axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-    for name in names[1:]:
+    for number, name in enumerate(names[1:]):
         k = crossing(ks, curves[names[0]].mean(axis=0), curves[name].mean(axis=0))
         if k:
             axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
             axes.annotate(
                 f"{names[0]} ahead of {name}\nfrom k = {k}",
-                (k, 0.03),
+                (k, 0.03 + 0.1 * number),
                 xytext=(5, 0),
                 textcoords="offset points",
                 fontsize=8,
@@ -134,7 +134,7 @@ def draw_curves(curves, ks, title, path):
     axes.set_xticks(ks, [str(k) for k in ks])
     axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=title)
     axes.grid(alpha=0.25)
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper left")
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)

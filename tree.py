@@ -7,7 +7,19 @@ the likely ones become easy, and the others are lost.
 
 from collections import Counter
 
+import numpy as np
+
 END = "■"  # a completion's end, as a token of its own: `1+2` may be a whole answer and the beginning of another
+
+
+def problems_to_draw(c_base, c_rl):
+    """The two problems that show most: [(why, index), …] from the correct samples of each model, (problems,) and (problems,)."""
+    picked = []
+    if (both := np.flatnonzero((c_base > 0) & (c_rl > 0))).size:
+        picked.append(("made easier", int(both[np.argmax((c_rl - c_base)[both])])))
+    if (lost := np.flatnonzero((c_base > 0) & (c_rl == 0))).size:
+        picked.append(("lost", int(lost[np.argmax(c_base[lost])])))
+    return picked or [("solved by neither or by RL only", 0)]
 
 
 def trie(texts):
@@ -76,9 +88,10 @@ def draw_tree(axes, counts, correct, least):
             axes.plot(x, y, marker="o", markersize=4, color=colour, zorder=3)
             axes.annotate(f"{kept[prefix]}", (x + 0.35, y), fontsize=6.5, color=colour, va="center")
         else:
-            text = prefix[-1] if prefix in inner else f"{prefix[-1]} …"
+            if prefix not in inner:
+                axes.annotate(f"… {kept[prefix]}", (x + 0.35, y), fontsize=6.5, color="grey", va="center")
             box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
-            axes.annotate(text, (x, y), fontsize=7, family="monospace", ha="center", va="center", bbox=box, zorder=2)
+            axes.annotate(prefix[-1], (x, y), fontsize=7, family="monospace", ha="center", va="center", bbox=box, zorder=2)
     axes.set_axis_off()
     return left_out(kept)
 
@@ -113,6 +126,10 @@ def draw_trees(problems, path, tips=22):
             note = f"; {hidden} not drawn: branches of fewer than {least}" if hidden else ""
             axes.set_title(f"{name}: {right} of {counts['']} correct{note}", fontsize=8, loc="left")
         line[0].annotate(title, (0, 1), xytext=(0, 18), xycoords="axes fraction", textcoords="offset points", fontsize=9, weight="bold")
+    legend = (
+        "a column is a token; green: correct, grey: wrong, with how many completions end there; …: how many go on in branches not drawn"
+    )
+    figure.supxlabel(legend, fontsize=8)
     figure.tight_layout(h_pad=2.5)
     figure.savefig(path)
     plt.close(figure)
