@@ -28,17 +28,21 @@ def trie(texts):
 
 
 def prune(counts, correct, least):
-    """The prefixes that at least `least` completions share or that lead to a correct one. `correct`: the right texts, with END.
-
-    Never an orphan: what is said of a prefix holds for all shorter ones.
+    """The prefixes that at least `least` completions share or that lead to a correct one, and the root. `correct`: the right texts, with
+    END. No prefix is left without the shorter ones: they are shared by as many, and lead where it leads.
     """
-    to_correct = {text[:i] for text in correct for i in range(len(text) + 1)}
-    return {prefix: count for prefix, count in counts.items() if count >= least or prefix in to_correct}
+    needed = {"", *(text[:i] for text in correct for i in range(len(text) + 1))}
+    return {prefix: count for prefix, count in counts.items() if count >= least or prefix in needed}
+
+
+def tips(kept):
+    """The prefixes that none of the others go on from."""
+    return kept.keys() - {prefix[:-1] for prefix in kept if prefix}
 
 
 def left_out(kept):
     """How many completions do not end in a drawn leaf: all, less those that do. kept: a pruned trie of completions with END."""
-    return kept.get("", 0) - sum(count for prefix, count in kept.items() if prefix.endswith(END))
+    return kept[""] - sum(count for prefix, count in kept.items() if prefix.endswith(END))
 
 
 def layout(kept):
@@ -58,14 +62,12 @@ def layout(kept):
     return heights
 
 
-def fewest_to_draw(tries, tips):
-    """The smallest count at which every tree has at most `tips` tips. tries: [(counts, correct), …]. With `tips` correct texts or more
-    there is no such count; then only the likely and the correct is drawn.
+def fewest_to_draw(tries, room):
+    """The smallest count at which no pruned tree has more than `room` tips. tries: [(counts, correct), …]. Where the correct texts alone
+    are more than that there is none, and what all completions share is drawn beside them.
     """
     least = 1
-    while least < max(counts[""] for counts, _ in tries) and any(
-        len(set(layout(prune(counts, correct, least)).values())) > tips for counts, correct in tries
-    ):
+    while least < max(counts[""] for counts, _ in tries) and any(len(tips(prune(*one, least))) > room for one in tries):
         least += 1
     return least
 
@@ -73,8 +75,7 @@ def fewest_to_draw(tries, tips):
 def draw_tree(axes, counts, correct, least):
     """One tree, from left to right, a token a column."""
     kept = prune(counts, correct, least)
-    heights, total = layout(kept), counts[""]
-    inner = {prefix[:-1] for prefix in kept if prefix}
+    heights, ends, total = layout(kept), tips(kept), counts[""]
     for prefix in sorted(kept, key=kept.get):  # the likeliest on top of the others
         if not prefix:
             continue
@@ -88,7 +89,7 @@ def draw_tree(axes, counts, correct, least):
             axes.plot(x, y, marker="o", markersize=4, color=colour, zorder=3)
             axes.annotate(f"{kept[prefix]}", (x + 0.35, y), fontsize=6.5, color=colour, va="center")
         else:
-            if prefix not in inner:
+            if prefix in ends:
                 axes.annotate(f"… {kept[prefix]}", (x + 0.35, y), fontsize=6.5, color="grey", va="center")
             box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
             axes.annotate(prefix[-1], (x, y), fontsize=7, family="monospace", ha="center", va="center", bbox=box, zorder=2)
@@ -96,18 +97,15 @@ def draw_tree(axes, counts, correct, least):
     return left_out(kept)
 
 
-def draw_trees(problems, path, tips=22):
+def draw_trees(problems, path, room=22):
     """problems: [(title, {model: (counts, correct)}), …], a row of pictures each, a column for each model."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    leasts = [fewest_to_draw(list(tries.values()), tips) for _, tries in problems]
-    rows = [
-        max(len(set(layout(prune(*one, least)).values())) for one in tries.values())
-        for (_, tries), least in zip(problems, leasts, strict=True)
-    ]
+    leasts = [fewest_to_draw(list(tries.values()), room) for _, tries in problems]
+    rows = [max(len(tips(prune(*one, least))) for one in tries.values()) for (_, tries), least in zip(problems, leasts, strict=True)]
     models = list(problems[0][1])
     figure, panels = plt.subplots(
         len(problems),
