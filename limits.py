@@ -19,7 +19,6 @@ temperature 1 (its pass@k: 0.6 and top-p 0.95); where the samples are of another
 """
 
 import csv
-import json
 import math
 import os
 import tempfile
@@ -35,73 +34,14 @@ import run
 from creativity import creativity_index, ngrams, passage_lengths, pretraining_corpus
 from model import log_probs
 from rollout import encode_prompts, rollout
+from samples import correct, has_ended, mean_entropy, problems_of, read_samples
 from tokenizer import EOS, PAD, encode
 from tree import END, draw_trees, problems_to_draw, trie
-from verifiers import TASKS, held_out_problems
 
 RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"
 CELLS = ("both", "base only", "RL only", "neither")
 BINS = ("0", "(0, .1]", *(f"(.{i}, .{i + 1}]" for i in range(1, 9)), "(.9, 1)", "1")
 SCORED = 32  # completions of each problem that a model scores: 6,400 of 200 problems
-
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The samples
-
-
-def read_samples(path):
-    """samples.jsonl as passk.py wrote it -> {model: [[row, …] of each problem]}, models and problems in the file's order.
-
-    A row is a dict: model, task, level, prompt, completion, reward, logp (nats, summed over the tokens, under the distribution that was
-    sampled from), tokens (EOS included). One line and exit code 2 if the file is missing or damaged, or if a model lacks samples of a
-    problem.
-    """
-    groups, number = {}, 0
-    kinds = {"model": str, "task": str, "level": int, "prompt": str, "completion": str, "reward": float, "logp": float, "tokens": int}
-    try:
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                number += 1
-                row = json.loads(line)
-                if not all(isinstance(row[key], kind) for key, kind in kinds.items()) or row["tokens"] < 1:
-                    raise ValueError
-                if has_ended(row):
-                    encode(row["completion"])  # ValueError for what this vocabulary cannot have written
-                groups.setdefault(row["model"], {}).setdefault((row["task"], row["level"], row["prompt"]), []).append(row)
-    except (OSError, UnicodeDecodeError) as error:
-        run.fail(f"cannot read {path}: {getattr(error, 'strerror', 'it is no text')}")
-    except (ValueError, TypeError, KeyError):
-        run.fail(f"{path} is damaged: line {number} is not a sample as passk.py writes it")
-    shapes = {tuple((problem, len(rows)) for problem, rows in problems.items()) for problems in groups.values()}
-    one = next(iter(shapes), ())
-    if len(shapes) != 1 or len({n for _, n in one}) != 1 or len({task for (task, *_), _ in one}) != 1:
-        run.fail(f"{path} is damaged: it must have one task, and of every problem the same number of samples by each model")
-    return {model: list(problems.values()) for model, problems in groups.items()}
-
-
-def problems_of(samples, path):
-    """The task and its problems, which the samples only name by their prompts. samples: [[row, …] of each problem]"""
-    first = samples[0][0]
-    if first["task"] not in TASKS:
-        run.fail(f"{path} has samples of {first['task']}, which is no task here")
-    task, problems = TASKS[first["task"]], []
-    if first["level"] in task.levels:
-        problems = held_out_problems(task, first["level"], len(samples))
-    if [problem.prompt for problem in problems] != [rows[0]["prompt"] for rows in samples]:
-        run.fail(f"{path} has samples of other problems than the held-out ones of this version: run passk.py again")
-    return task, problems
-
-
-def has_ended(row):
-    """Whether a completion ended by itself: its tokens are its characters and EOS. One with a sampled PAD in it, which is written out as
-    a name of seven characters, never counts as ended.
-    """
-    return row["tokens"] == len(row["completion"]) + 1
-
-
-def correct(samples):
-    """How many samples of each problem are correct: [[row, …] of each problem] -> (problems,). A graded reward counts when it is full."""
-    return np.array([sum(row["reward"] == 1 for row in rows) for rows in samples])
-
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # The analyses
@@ -153,12 +93,6 @@ def accuracy_histogram(c, n):
 def sampling_efficiency_gap(base_pass_at_256, rl_pass_at_1):
     """ΔSE = pass@256 of the base − pass@1 of the RL model; lower is better, 0 if one attempt does what the base needs 256 for."""
     return base_pass_at_256 - rl_pass_at_1  # RLVR ΔSE
-
-
-def mean_entropy(samples):
-    """Entropy in nats per token, estimated as the mean −log π of all sampled tokens. samples: [[row, …] of each problem]"""
-    rows = [row for problem in samples for row in problem]
-    return -sum(row["logp"] for row in rows) / sum(row["tokens"] for row in rows)
 
 
 def entropy_matched_temperature(model, base_entropy, task, problems, G, seed=0, low=1 / 8, high=8.0, halvings=12):

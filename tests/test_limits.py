@@ -1,4 +1,4 @@
-"""limits.py, tree.py and creativity.py: on samples made by hand, and from end to end at toy size."""
+"""limits.py, samples.py, tree.py and creativity.py: on samples made by hand, and from end to end at toy size."""
 
 import csv
 import json
@@ -18,20 +18,10 @@ import passk
 import pretrain
 import run
 from creativity import creativity_index, ngrams, passage_lengths, pretraining_corpus
-from limits import (
-    accuracy_histogram,
-    correct,
-    coverage,
-    entropy_matched_temperature,
-    has_ended,
-    mean_entropy,
-    perplexity,
-    quantile_of_median,
-    read_samples,
-    sampling_efficiency_gap,
-)
+from limits import accuracy_histogram, coverage, entropy_matched_temperature, perplexity, quantile_of_median, sampling_efficiency_gap
 from model import GPT
 from rollout import encode_prompts, rollout
+from samples import correct, has_ended, mean_entropy, read_samples
 from tokenizer import EOS, encode
 from tree import END, fewest_to_draw, layout, left_out, problems_to_draw, prune, tips, trie
 from verifiers import TASKS, held_out_problems
