@@ -84,7 +84,7 @@ def quantile_of_median(values, reference):
 def accuracy_histogram(c, n):
     """How many problems have an accuracy c/n in each of {0}, (0,.1], …, (.8,.9], (.9,1), {1}. c (problems,) of n -> (12,) counts.
 
-    In integers: ⌈10c/n⌉ is the bin of every accuracy between 0 and 1, and 9 of 10 is in (.8,.9], which 0.9 as a float may not be.
+    In integers, where an edge is an edge: ⌈10c/n⌉ is the bin of every accuracy between 0 and 1.
     """
     c = np.asarray(c)
     return np.bincount(np.where(c == n, 11, -(-10 * c // n)), minlength=12)
@@ -256,7 +256,7 @@ def from_entropy(task, problems, samples, models, seed, out):
     """pass@k of the other models at the base's entropy: sampled anew, n times as before -> as `from_samples`."""
     base, *others = samples
     n, target = len(samples[base][0]), mean_entropy(samples[base])
-    ks, G = passk.powers_of_two(n), min(n, max(1, 4096 // len(problems)))  # 4,096 completions have an entropy within about 0.01
+    ks, G = passk.powers_of_two(n), min(n, max(1, 4096 // len(problems)))  # the entropy of 4,000 completions: within 0.01 nats
 
     def curve(c):
         return np.stack([passk.pass_at_k(n, c, k) for k in ks], axis=1)  # (problems, K)

@@ -63,11 +63,9 @@ def layout(kept):
 
 
 def fewest_to_draw(tries, room):
-    """The smallest count at which no pruned tree has more than `room` tips. tries: [(counts, correct), …]. Where the correct texts alone
-    are more than that there is none, and what all completions share is drawn beside them.
-    """
+    """The smallest count at which no pruned tree has more than `room` (1 or more) tips beside the correct. tries: [(counts, correct), …]"""
     least = 1
-    while least < max(counts[""] for counts, _ in tries) and any(len(tips(prune(*one, least))) > room for one in tries):
+    while any(len(tips(prune(counts, correct, least)) - correct) > room for counts, correct in tries):
         least += 1
     return least
 
@@ -97,7 +95,7 @@ def draw_tree(axes, counts, correct, least):
     return left_out(kept)
 
 
-def draw_trees(problems, path, room=22):
+def draw_trees(problems, path, room=16):
     """problems: [(title, {model: (counts, correct)}), …], a row of pictures each, a column for each model."""
     import matplotlib
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from fractions import Fraction
 
 import numpy as np
@@ -257,7 +258,9 @@ def test_the_drawing_has_room():
     counts = trie(texts)
     assert fewest_to_draw([(counts, set())], 36) == 1 and fewest_to_draw([(counts, set())], 35) == 3
     assert fewest_to_draw([(counts, set()), (trie(["x"]), set())], 35) == 3, "one count for all trees"
-    assert fewest_to_draw([(counts, set(texts))], 5) == len(texts), "what is correct is always drawn"
+    assert fewest_to_draw([(counts, set(texts))], 0) == 1, "what is correct is always drawn"
+    assert fewest_to_draw([(counts, {"1a" + END})], 35) == 1 and fewest_to_draw([(counts, {"1b" + END})], 34) == 3
+    assert fewest_to_draw([(counts, set())], 1) == 13, "one branch has 13 completions, the five others 12"
 
 
 def test_the_problems_to_draw_are_those_that_changed_most():
@@ -271,13 +274,16 @@ def test_the_problems_to_draw_are_those_that_changed_most():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A toy base that solves a few problems of level 3, two toy runs of RL from it, and samples of the three."""
+    """A toy base that solves a few problems of level 3, a toy run of RL, a base twice as sharp, and samples of the three."""
     at = tmp_path_factory.mktemp("limits")
-    size = ["--width", "32", "--lr", "0.01", "--steps", "150", "--batch", "64", "--demonstrations", "2000", "--level", "3"]
+    size = ["--width", "32", "--lr", "0.01", "--steps", "400", "--batch", "64", "--demonstrations", "4000", "--level", "3"]
     pretrain.main([*TOY_BASE, *size, "--run", str(at / "base")])
-    for name, lr in (("one", "0.003"), ("two", "0.001")):
-        grpo.main([*TOY_GRPO, "--problems", "32", "--level", "3", "--lr", lr, "--base", str(at / "base"), "--run", str(at / name)])
-    passk.main([*three(at), "--level", "3", "--problems", "8", "--samples", "16", "--out", str(at / "passk"), "--device", "cpu"])
+    grpo.main([*TOY_GRPO, "--problems", "32", "--level", "3", "--lr", "0.003", "--base", str(at / "base"), "--run", str(at / "one")])
+    shutil.copytree(at / "base", at / "two")
+    sharper = torch.load(at / "two" / "checkpoint.pt", weights_only=True)
+    sharper["model"]["head.weight"] *= 2
+    torch.save(sharper, at / "two" / "checkpoint.pt")
+    passk.main([*three(at), "--level", "3", "--problems", "20", "--samples", "16", "--out", str(at / "passk"), "--device", "cpu"])
     return at
 
 
@@ -309,15 +315,26 @@ def test_from_end_to_end(runs, tmp_path, capsys):
         gap = float((c["base"] > 0).mean() - c[name].mean() / 16)
         summary = {r["quantity"]: r["here"] for r in read(tmp_path / "summary.csv") if r["model"] == name}
         assert summary["ΔSE, base pass@16 − RL pass@1"] == f"{gap:.3f}"
+        entropy = mean_entropy(read_samples(runs / "passk" / "samples.jsonl")["base"])
+        (label, matched), *_ = read_samples(tmp_path / f"matched_entropy-{name}.jsonl").items()
+        assert abs(mean_entropy(matched) - entropy) < 0.15
+        curve = {(r["model"], int(r["k"])): float(r["pass_at_k"]) for r in read(tmp_path / "matched_entropy.csv")}
+        assert curve[name, 1] == pytest.approx(c[name].mean() / 16, abs=1e-4)
+        assert curve[label, 1] == pytest.approx(correct(matched).mean() / 16, abs=1e-4)
+    assert float(label.split("=")[1]) == pytest.approx(2, rel=0.15), "the base with its logits doubled"
+    assert len({x.sum() for x in c.values()}) == 3, "or it could not be seen whose numbers are whose"
     bars = read(tmp_path / "histogram.csv")
-    assert [sum(int(r[name]) for r in bars) for name in c] == [8, 8, 8] and int(bars[0]["one"]) == (c["one"] == 0).sum()
+    assert [sum(int(r[name]) for r in bars) for name in c] == [20, 20, 20] and int(bars[0]["one"]) == (c["one"] == 0).sum()
     boxes = [(r["by"], r["text_of"]) for r in read(tmp_path / "perplexity.csv")]
     assert boxes == [("base", "base"), ("base", "one"), ("one", "one"), ("base", "two"), ("two", "two"), ("base", "the solver")]
-    assert len(read(tmp_path / "matched_entropy.csv")) == 5 * 5
+    medians = {(r["by"], r["text_of"]): float(r["median"]) for r in read(tmp_path / "perplexity.csv")}
+    rows = [r for problem in read_samples(runs / "passk" / "samples.jsonl")["two"] for r in problem if has_ended(r) and r["completion"]]
+    assert medians["two", "two"] == pytest.approx(np.median([math.exp(-r["logp"] / r["tokens"]) for r in rows]), abs=1e-3)
+    assert medians["two", "two"] < medians["base", "two"] - 0.05 and len(curve) == 5 * 5
 
 
 def test_samples_of_another_temperature_are_noted(runs, tmp_path, capsys):
-    cold = ["--temperature", "0.4", "--level", "3", "--problems", "8", "--samples", "16", "--device", "cpu"]
+    cold = ["--temperature", "0.4", "--level", "3", "--problems", "20", "--samples", "16", "--device", "cpu"]
     passk.main([*three(runs)[:2], *cold, "--out", str(tmp_path / "cold")])
     limits.main([*three(runs)[:2], "--samples", str(tmp_path / "cold" / "samples.jsonl"), "--out", str(tmp_path), "--device", "cpu"])
     assert "note: the samples of base have other log-probs" in capsys.readouterr().out
