@@ -11,7 +11,7 @@
 
 and the creativity index that ProRL uses (creativity.py): how little of an answer stands in the pretraining corpus.
 
-    python limits.py runs/base runs/grpo        MINUTES on two CPU cores, after passk.py
+    python limits.py runs/base runs/grpo        about a minute on two CPU cores, after passk.py
 
 reads `--samples`, the completions that passk.py wrote, and writes tables and pictures to `--out`. The first run is the base; each other
 one is compared with it. Without options it also trains and samples what is missing. Both passk.py and the paper's own analyses sample at

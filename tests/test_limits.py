@@ -264,7 +264,7 @@ def test_the_drawing_has_room():
 
 
 def test_the_problems_to_draw_are_those_that_changed_most():
-    assert problems_to_draw(np.array([5, 3, 0, 9, 2]), np.array([6, 9, 7, 0, 0])) == [("made easier", 1), ("lost", 3)]
+    assert problems_to_draw(np.array([8, 3, 0, 2, 9]), np.array([9, 8, 9, 0, 0])) == [("made easier", 1), ("lost", 4)]
     assert problems_to_draw(np.array([0, 4]), np.array([3, 0])) == [("lost", 1)]
     assert [i for _, i in problems_to_draw(np.array([0, 0]), np.array([0, 3]))] == [0]
 
