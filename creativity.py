@@ -42,9 +42,9 @@ def creativity_index(text, corpus):
     return index
 
 
-def passage_lengths(answers):
-    """The L to sum over: from 5 to 12, but below the shortest whole answer. As every right answer to a held-out problem has the problem in
-    it, none of them can stand in the corpus, and an L as long as one would count correctness as novelty.
+def passage_lengths(texts):
+    """The L to sum over: from 5 to 12, but below the shortest whole text of the corpus. A right answer to a held-out problem, which mostly
+    tells what the problem was, cannot stand there as a whole: an L as long as it would count correctness as novelty.
     """
-    shortest = min(map(len, answers))
+    shortest = min(map(len, texts))
     return range(min(5, shortest - 1), min(13, shortest))

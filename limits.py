@@ -305,8 +305,8 @@ def main(argv=None):
     task, problems = problems_of(samples[names[0]], args.samples)
     loaded = [run.load_model(directory, device, args.dtype, task.name) for directory in args.runs]
     models = dict(zip(names, (model for model, _ in loaded), strict=True))
-    lengths = passage_lengths(task.solve(problem) for problem in problems)
-    corpus = ngrams(pretraining_corpus(loaded[0][1], args.runs[0]), lengths)
+    texts = pretraining_corpus(loaded[0][1], args.runs[0])
+    corpus = ngrams(texts, passage_lengths(texts))
 
     run.make_directory(args.out)
     with tempfile.TemporaryDirectory(dir=args.out) as new:  # earlier results stay until all of the new ones are there
