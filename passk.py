@@ -114,8 +114,13 @@ def other_samples(path, task, levels):
                 yield line
 
 
+def with_interval(values, ks):
+    """(problems, K) -> k, the mean over problems, and its 95 % interval: (4, K)"""
+    return np.stack([ks, values.mean(axis=0), *bootstrap(values)])
+
+
 def read_curves(path):
-    """passk.csv -> {(task, level): {model: (k, pass@k, low, high), arrays (4, K)}}; {} if there is no such file."""
+    """passk.csv -> {(task, level): {model: (k, pass@k, low, high), an array (4, K)}}; {} if there is no such file."""
     panels = {}
     if Path(path).exists():
         with open(path, newline="") as file:
@@ -140,17 +145,17 @@ def draw_curves(panels, path):
         for name, (ks, mean, low, high) in curves.items():
             (line,) = axes.plot(ks, mean, marker="o", markersize=3.5, label=name)
             axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
-        for name in names[1:]:
+        for number, name in enumerate(names[1:]):
             k = crossing(ks, curves[names[0]][1], curves[name][1])
             if k:
                 axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
                 mark = f"{names[0]} ahead of {name}\nfrom k = {k:g}"
-                axes.annotate(mark, (k, 0.03), xytext=(5, 0), textcoords="offset points", fontsize=8, color="dimgrey")
+                axes.annotate(mark, (k, 0.03 + 0.1 * number), xytext=(5, 0), textcoords="offset points", fontsize=8, color="dimgrey")
         axes.set_xscale("log", base=2)
         axes.set_xticks(ks, [f"{k:g}" for k in ks], fontsize=8)
         axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=f"{task}, level {level}")
         axes.grid(alpha=0.25)
-        axes.legend(loc="best" if len(panels) > 1 else "lower right")
+        axes.legend(loc="upper left", fontsize=8)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
@@ -197,16 +202,12 @@ def main(argv=None):
     with open(out / "passk.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
-        for (kept_task, kept_level), kept_curves in kept.items():
-            for name, points in kept_curves.items():
-                writer.writerows([name, kept_task, kept_level, int(k), *(f"{x:.4f}" for x in rest)] for k, *rest in points.T)
-        for name, values in curves.items():
-            low, high = bootstrap(values)
-            writer.writerows(
-                [name, task.name, level, k, *(f"{x:.4f}" for x in (values[:, j].mean(), low[j], high[j]))] for j, k in enumerate(ks)
-            )
+        panels = kept | {(task.name, level): {name: with_interval(values, ks) for name, values in curves.items()}}
+        for panel, lines in panels.items():
+            for name, points in lines.items():
+                writer.writerows([name, *panel, int(k), *(f"{x:.4f}" for x in rest)] for k, *rest in points.T)
     title = f"{task.name}, level {level}: {args.problems} held-out problems, {args.samples} samples each"
-    draw_curves(read_curves(out / "passk.csv"), out / "passk.png")
+    draw_curves(panels, out / "passk.png")
     print(f"pass@k on {title}, temperature {args.temperature:g}\n{table(curves, ks)}")
     print(f"{len(models) * args.problems * args.samples / seconds:.0f} samples/s, verified; written: {out}/passk.csv, .png, samples.jsonl")
 

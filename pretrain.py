@@ -40,6 +40,12 @@ def write_corpus(task, levels, n, rng):
     return encode_prompts(task, problems).to(torch.uint8), completions
 
 
+def write_corpora(tasks, levels, n, seed):
+    """{task's name: its corpus}, as a run of this script has them; levels None: what each task is pretrained on."""
+    rng = random.Random(seed)
+    return {name: write_corpus(TASKS[name], run.check_levels(name, levels, "pretrain_levels"), n, rng) for name in tasks}
+
+
 def demonstration_batches(task, levels, device, seed, n=20_000, batch=64):
     """For a pretraining term beside RL: a function that gives a policy's logits (64, T, V) on a random batch of demonstrations, their
     completions (64, T) and the mask (64, T).
@@ -111,16 +117,18 @@ def main(argv=None):
     parser.add_argument("--task", nargs="+", choices=TASKS, default=["countdown"], help="what to learn, in equal shares")
     parser.add_argument("--level", type=run.level_range, help="difficulty, 4 or 2-4; default: what each task is pretrained on")
     parser.add_argument("--demonstrations", type=run.number(int, 1), default=200_000, help="size of the corpus of each task")
-    parser.add_argument("--steps", type=run.number(int, 1), default=1100, help="optimizer steps")
-    parser.add_argument("--batch", type=run.number(int, 1), default=256, help="demonstrations per step")
+    parser.add_argument("--steps", type=run.number(int, 1), help="optimizer steps; default: what the tasks take together")
+    parser.add_argument("--batch", type=run.number(int, 1), default=64, help="demonstrations per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-3, help="peak learning rate")
     parser.add_argument("--layers", type=run.number(int, 1), default=4, help="transformer blocks")
     parser.add_argument("--width", type=run.number(int, 1), default=128, help="residual stream")
     parser.add_argument("--heads", type=run.number(int, 1), default=4, help="attention heads")
-    parser.add_argument("--eval-every", type=run.number(int, 1), default=100, help="steps between looks at held-out problems")
+    parser.add_argument("--eval-every", type=run.number(int, 1), default=400, help="steps between looks at held-out problems")
     run.add_run_options(parser, "runs/base")
+    parser.set_defaults(save_every=200)
     args, saved = run.parse(parser, argv)
     levels = {name: run.check_levels(name, args.level, "pretrain_levels") for name in args.task}
+    args.steps = args.steps or sum(TASKS[name].pretrain_steps for name in levels)
     if args.width % args.heads:
         run.fail(f"--width {args.width} is not a multiple of --heads {args.heads}")
     if args.batch < len(levels):
@@ -133,8 +141,7 @@ def main(argv=None):
     model = GPT(args.layers, args.width, args.heads, context).to(device)
     model.bfloat16 = args.dtype == "bfloat16"
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1, fused=True)
-    rng = random.Random(args.seed)
-    corpora = [write_corpus(task, levels[task.name], args.demonstrations, rng) for task in tasks]
+    corpora = list(write_corpora(levels, args.level, args.demonstrations, args.seed).values())
 
     def accuracy():
         return sum(pass_at_1(model, task, problems) for task, problems in test.items()) / len(test)

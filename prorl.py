@@ -213,9 +213,7 @@ def main(argv=None):
         this.log(step, ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length"), **numbers)
     draw_dynamics(args.run)
     validation, _ = validate(policy, blend, stages[-1])
-    print(
-        f"validation {validation:.3f}, stage {schedule.stage + 1}, {schedule.resets} resets; the model and dynamics.png are in {args.run}"
-    )
+    print(f"validation {validation:.3f}, stage {schedule.stage + 1}, {schedule.resets} resets; model and dynamics.png are in {args.run}")
 
 
 if __name__ == "__main__":

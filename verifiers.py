@@ -42,6 +42,7 @@ class Task:
     pretrain_levels: tuple  # what the base has demonstrations of, unless told otherwise,
     train_levels: tuple  # what RL is rewarded on,
     test_levels: tuple  # and what is asked in the end
+    pretrain_steps: int  # steps of 64 demonstrations that it takes a base of the default size to learn what is in them
     prompt_width: int
     max_tokens: int
 
@@ -111,6 +112,7 @@ class Countdown(Task):
     name = "countdown"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
+    pretrain_steps = 3600
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
@@ -151,6 +153,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
+    pretrain_steps = 800
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8
@@ -188,6 +191,7 @@ class Order(Task):
     name = "order"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
+    pretrain_steps = 1500
     prompt_width = len("99-99-99-99-99:")
     max_tokens = len("99-99=99," * 4)
     rare = 0.15
@@ -232,6 +236,7 @@ class Chain(Task):
     levels = pretrain_levels = tuple(range(2, 17))
     train_levels = (2, 3, 4)
     test_levels = (16,)
+    pretrain_steps = 800
     prompt_width = 2 * 16 + 2
     max_tokens = 2 * 16
     noise = 0.4
@@ -269,6 +274,7 @@ class Code(Task):
     name = "code"
     levels = pretrain_levels = train_levels = (2, 3, 4)
     test_levels = (4,)
+    pretrain_steps = 2000
     prompt_width = len("1>99,2>99,3>99:")
     max_tokens = 16
     shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)

@@ -17,13 +17,14 @@ TOY = {
     "pretrain.py": BASE,
     "grpo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "passk.py": "--problems 3 --samples 4",
+    "limits.py": "",  # of the samples that passk.py wrote before it
     "reward_model.py": "--pairs 8 --steps 2 --batch 4 --eval-every 2 --temperature 1",
     "prorl.py": "--steps 2 --problems 2 --group 2 --eval-every 2 --validation-problems 2",
     "ppo.py": "--steps 2 --problems 4 --completions 2 --eval-every 2",
     "overoptimisation.py": "--steps 2 --problems 4 --betas 0 0.1",
     "bench.py": None,  # a measurement at full size: `python bench.py --rounds 1` takes 20 seconds
 }
-NO_RUN = ("verifiers.py", "passk.py", "bench.py", "overoptimisation.py")  # have no run of their own to overwrite
+NO_RUN = ("verifiers.py", "passk.py", "limits.py", "bench.py", "overoptimisation.py")  # have no run of their own to overwrite
 
 
 def commands():

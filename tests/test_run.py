@@ -15,6 +15,7 @@ import pytest
 import torch
 
 import grpo
+import limits
 import overoptimisation
 import passk
 import ppo
@@ -294,6 +295,8 @@ IMPOSSIBLE = {
     reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",
     overoptimisation.main: "--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0 | --level 9",
     passk.main: """ | none | none --samples 4 --max-k 8 | none --problems 1 | none --top-p 0 | none --top-p 1.1 | none --temperature -1""",
+    limits.main: """--nonsense | --seed -1 | --device tpu | --dtype float8 | --samples none | none | none none | none other
+          | none other --samples none""",
 }
 
 
