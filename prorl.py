@@ -173,7 +173,7 @@ def main(argv=None):
     parser.add_argument("--min-gain", type=run.number(float, 0), default=0.005, help="what counts as a gain")
     parser.add_argument("--unended-penalty", type=run.number(float, 0), default=0.5, help="minus the reward of a response that never ends")
     parser.add_argument("--validation-problems", type=run.number(int, 1), default=128, help="of each task, in the blend")
-    add_learning_options(parser, steps=200, lr=1e-4, minibatches=4, temperature=1.2, beta=0.01)
+    add_learning_options(parser, steps=100, lr=1e-4, minibatches=4, temperature=1.2, beta=0.01)
     parser.set_defaults(base="runs/base-carry", problems=64, eval_every=5)
     run.add_run_options(parser, "runs/prorl")
     args, saved = run.parse(parser, argv)

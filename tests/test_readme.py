@@ -22,6 +22,7 @@ TOY = {
     "prorl.py": "--steps 2 --problems 2 --group 2 --eval-every 2 --validation-problems 2",
     "ppo.py": "--steps 2 --problems 4 --completions 2 --eval-every 2",
     "overoptimisation.py": "--steps 2 --problems 4 --betas 0 0.1",
+    "paper.py": None,  # tests/test_paper.py runs it at toy size
     "bench.py": None,  # a measurement at full size: `python bench.py --rounds 1` takes 20 seconds
 }
 NO_RUN = ("verifiers.py", "passk.py", "limits.py", "bench.py", "overoptimisation.py")  # have no run of their own to overwrite
