@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from test_run import refused
 
 import paper
 import pretrain
 from claims import CLAIMS, LEVELS, regime
 from paper import Row, Scale, interval, report, verdict
-from test_run import refused
 from verifiers import TASKS
 
 
