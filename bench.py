@@ -97,7 +97,7 @@ def main(argv=None):
         "GRPO update, beta > 0": lambda: grpo_step(0.04),
         "update, prompt repeated": update_unshared,
         "GRPO step": whole_step,
-        "evaluation": lambda: [rollout(model, task, [problem], 256) for problem in asked],  # no completion ends, so none is verified here,
+        "evaluation": lambda: [rollout(model, task, [problem], 256) for problem in asked],  # none ends, so none is verified here,
         "verifying": lambda: [task.verify(problem, text) for problem, text in answers],  # but as many whole answers are here
     }
     seconds = {name: [] for name in jobs}
@@ -120,10 +120,8 @@ def main(argv=None):
     print(f"    prompt repeated, not shared {t['update, prompt repeated'] / t['GRPO update']:9.2f} times slower")
     print(f"    with beta > 0               {t['GRPO update, beta > 0'] / t['GRPO update']:9.2f} times slower")
     print(f"GRPO step, rollout and update  {t['GRPO step']:10.2f} s")
-    evaluation = t["evaluation"] + t["verifying"]
-    print(
-        f"pass@k, 4 x 256 completions    {1024 / evaluation:10,.0f} samples/s, verified; the verifier takes {t['verifying'] / evaluation:.0%}"
-    )
+    evaluation, share = t["evaluation"] + t["verifying"], t["verifying"] / (t["evaluation"] + t["verifying"])
+    print(f"pass@k, 4 x 256 completions    {1024 / evaluation:10,.0f} samples/s, the verifier's share of the time {share:.1%}")
 
 
 if __name__ == "__main__":
