@@ -6,6 +6,7 @@ and a second paragraph what there is to know to read it.
 
 import csv
 
+import distill
 import numpy as np
 
 import grpo
@@ -100,6 +101,7 @@ def crossing(lab):
     draw_pass_at_k(axes, ks, {"base": of_base, "GRPO": of_rl})
     save(figure, "crossing")
     first, last = interval(of_rl[:, :, 0] - of_base[:, :, 0]), interval(of_rl[:, :, -1] - of_base[:, :, -1])
+    never, often = (interval(1.0 * test(of_rl) - test(of_base)) for test in (lambda v: v[:, :, -1] == 0, lambda v: v[:, :, 0] > 0.9))
     k = passk.crossing(ks, of_base.mean(axis=(0, 1)), of_rl.mean(axis=(0, 1)))
     c_base, c_rl = of_base[:, :, -1] > 0, of_rl[:, :, -1] > 0
     base_only, rl_only = interval(c_base & ~c_rl), interval(c_rl & ~c_base)
@@ -114,6 +116,8 @@ def crossing(lab):
             f"base only {show(*base_only, sign=False)}, RL only {show(*rl_only, sign=False)}",
             verdict(*interval((c_base & ~c_rl).astype(float) - (c_rl & ~c_base))[1:], +1),
         ),
+        Row("Figure 5", "share of problems with accuracy above .9, RL − base", "above 0", show(*often), verdict(*often[1:], +1)),
+        Row("Figure 5", f"share of problems never solved in {ks[-1]}, RL − base", "above 0", show(*never), verdict(*never[1:], +1)),
     ]
 
 
@@ -182,11 +186,11 @@ def siblings(lab):
     for seed in lab.scale.seeds:
         start, steps = base(lab, "countdown", seed), lab.scale.sibling_steps
         models[seed] = [start]
+        common = ["--base", start, "--seed", seed, "--steps", steps, "--lr", 1e-4, "--eval-every", steps]
         for name in SIBLINGS:
-            options = ["--algorithm", name, "--base", start, "--seed", seed, "--steps", steps, "--eval-every", steps]
+            options = ["--algorithm", name, *common]
             models[seed].append(lab.train(grpo.main, f"countdown-{name}-{steps}-s{seed}", *options))
-        options = ["--base", start, "--seed", seed, "--steps", steps, "--completions", 16, "--eval-every", steps]
-        models[seed].append(lab.train(ppo.main, f"countdown-ppo-{steps}-s{seed}", *options))
+        models[seed].append(lab.train(ppo.main, f"countdown-ppo-{steps}-s{seed}", "--completions", 16, *common))
     names = ["base", *SIBLINGS, "ppo"]
     ks, values = lab.curves("siblings", models, "countdown")
     curves = dict(zip(names, values, strict=True))
@@ -229,7 +233,7 @@ def rollouts(lab):
     models, steps = {}, lab.scale.sibling_steps
     for seed in lab.scale.seeds:
         start = base(lab, "countdown", seed)
-        common = ["--base", start, "--seed", seed, "--steps", steps, "--eval-every", steps]
+        common = ["--base", start, "--seed", seed, "--steps", steps, "--lr", 1e-4, "--eval-every", steps]
         models[seed] = [start, lab.train(grpo.main, f"countdown-grpo-{steps}-s{seed}", "--algorithm", "grpo", *common)]
         models[seed] += [
             lab.train(grpo.main, f"countdown-variant-{i}-{steps}-s{seed}", *options, *common) for i, options in enumerate(variants.values())
@@ -272,6 +276,37 @@ def entropy(lab):
     save(figure, "entropy")
     last = interval(hot[:, :, -1] - of_base[:, :, -1])
     return [Row("Figure 18", f"RL at the base's entropy − base, k = {ks[-1]}", "below 0", show(*last), verdict(*last[1:], -1))]
+
+
+def distillation(lab):
+    """Distillation from a stronger teacher lies above the base at every k (countdown)
+
+    The teacher has half as many layers again and twice the pretraining; the base is fine-tuned on its verified solutions (distill.py).
+    """
+    models, teacher = {}, lab.runs / "countdown-teacher"
+    for seed in lab.scale.seeds:
+        start, rl = base_and_grpo(lab, "countdown", seed)
+        student = lab.train(distill.main, f"countdown-distill-s{seed}", "--base", start, "--teacher", teacher, "--seed", seed)
+        models[seed] = [start, rl, student, teacher]
+    ks, values = lab.curves("distillation", models, "countdown")
+    curves = dict(zip(("base", "GRPO", "distilled", "teacher"), values, strict=True))
+    write("distillation", ["model", "k", "pass_at_k", "low", "high"], curve_rows(ks, curves))
+    figure, axes = plots().subplots(figsize=(5.6, 4))
+    draw_pass_at_k(axes, ks, curves)
+    save(figure, "distillation")
+    gains = [interval(curves["distilled"][:, :, j] - curves["base"][:, :, j]) for j in range(len(ks))]
+    least, over_rl = min(gains, key=lambda gain: gain[1]), interval(curves["distilled"][:, :, -1] - curves["GRPO"][:, :, -1])
+    k = ks[gains.index(least)]
+    return [
+        Row(
+            "Figure 7",
+            "distilled − base is above 0 at every k",
+            "above 0",
+            f"{show(*gains[0])} at k = 1; the least is {show(*least)} at k = {k}",
+            "reproduced" if least[1] > 0 else "reversed" if least[2] < 0 else "not reproduced",
+        ),
+        Row("Figure 7", f"distilled − RL at k = {ks[-1]}", "above 0", show(*over_rl), verdict(*over_rl[1:], +1)),
+    ]
 
 
 def search_tree(lab):
@@ -420,7 +455,7 @@ def resets(lab):
     β = 1, one stage of 2-6 digits; validation on held-out sums, a reset after two validations without a gain.
     """
     variants = {"no resets": ["--no-resets"], "resets": [], "resets, optimizer kept": ["--keep-optimizer"]}
-    steps, curves = lab.scale.prorl_steps * 2, {}
+    steps, curves = lab.scale.prorl_steps, {}
     for i, (label, options) in enumerate(variants.items()):
         for seed in lab.scale.seeds:
             common = ["--base", base(lab, "carry", seed), "--seed", seed, "--steps", steps, "--stages", "carry:2-6", "--problems", 32]
@@ -534,5 +569,5 @@ def weaker_start(lab):
 
 CLAIMS = {
     claim.__name__: claim
-    for claim in (crossing, training, siblings, rollouts, entropy, search_tree, expansion, temperature, resets, weaker_start)
+    for claim in (crossing, training, siblings, rollouts, entropy, distillation, search_tree, expansion, temperature, resets, weaker_start)
 }

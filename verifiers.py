@@ -113,7 +113,7 @@ class Countdown(Task):
     name = "countdown"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 3600
+    pretrain_steps = 3000
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
@@ -154,7 +154,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
-    pretrain_steps, size = 1000, (3, 96, 3)
+    pretrain_steps, size = 1200, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8
