@@ -8,6 +8,7 @@ token and 6·N for each trained one, so peak / (2·N) and peak / (6·N) are the 
 
 import argparse
 import copy
+import random
 import statistics
 
 import torch
@@ -17,8 +18,9 @@ import grpo
 import pretrain
 import run
 from model import GPT, log_probs, sample
-from rollout import Rollout
+from rollout import Rollout, rollout
 from tokenizer import EOS, PAD, VOCAB_SIZE
+from verifiers import TASKS, held_out_problems
 
 B, G, P, T = 64, 16, 13, 20  # a rollout of 1,024 completions
 
@@ -82,6 +84,9 @@ def main(argv=None):
         sample(model, prompts, G, T)
         grpo_step(0.0)
 
+    task, rng = TASKS["countdown"], random.Random(0)
+    asked = held_out_problems(task, task.test_levels, 4)
+    answers = [(problem, task.demonstrate(problem, rng)) for problem in asked for _ in range(256)]
     jobs = {
         "matrix product": lambda: [square @ square for _ in range(5)],
         "sampling": lambda: sample(model, prompts, G, T),
@@ -92,6 +97,8 @@ def main(argv=None):
         "GRPO update, beta > 0": lambda: grpo_step(0.04),
         "update, prompt repeated": update_unshared,
         "GRPO step": whole_step,
+        "evaluation": lambda: [rollout(model, task, [problem], 256) for problem in asked],  # none ends, so none is verified here,
+        "verifying": lambda: [task.verify(problem, text) for problem, text in answers],  # but as many whole answers are here
     }
     seconds = {name: [] for name in jobs}
     for _ in tqdm(range(args.rounds + 1), desc="rounds (the first warms up)"):
@@ -113,6 +120,8 @@ def main(argv=None):
     print(f"    prompt repeated, not shared {t['update, prompt repeated'] / t['GRPO update']:9.2f} times slower")
     print(f"    with beta > 0               {t['GRPO update, beta > 0'] / t['GRPO update']:9.2f} times slower")
     print(f"GRPO step, rollout and update  {t['GRPO step']:10.2f} s")
+    evaluation, share = t["evaluation"] + t["verifying"], t["verifying"] / (t["evaluation"] + t["verifying"])
+    print(f"pass@k, 4 x 256 completions    {1024 / evaluation:10,.0f} samples/s, the verifier's share of the time {share:.1%}")
 
 
 if __name__ == "__main__":

@@ -187,6 +187,14 @@ ALGORITHMS = {
 # One step, in the order of DeepSeekMath's Algorithm 1.
 
 
+def training_reward(batch, args):
+    """What is learnt from: the verifier's rewards (N,), a graded one as it is or all or nothing, and for a completion that never ends a
+    fixed penalty.
+    """
+    rewards = (batch.rewards == 1).to(batch.rewards.dtype) if args.all_or_nothing else batch.rewards
+    return torch.where(batch.ended, rewards, -args.unended_penalty)
+
+
 def sample_groups(policy, task, levels, rng, B, args, algorithm, max_rounds=8):
     """B groups of G completions -> problems, `Rollout`, and {"reward": …, "groups_sampled": …} of all that was sampled.
 
@@ -198,6 +206,7 @@ def sample_groups(policy, task, levels, rng, B, args, algorithm, max_rounds=8):
         problems = [draw(task, levels, rng) for _ in range(B - len(kept_problems))]
         batch = rollout(policy, task, problems, G, args.temperature, max_tokens=args.max_tokens)
         sampled, reward = sampled + len(problems), reward + batch.rewards.sum().item()
+        batch = batch._replace(rewards=training_reward(batch, args))
         if not algorithm.dynamic:
             return problems, batch, {"reward": reward / (sampled * G), "groups_sampled": sampled}
         useful = has_spread(batch.rewards.view(-1, G)).nonzero().flatten()  # DAPO filter
@@ -289,7 +298,7 @@ def policy_step(policy, reference, optimizer, batch, args, algorithm, greedy=Non
 # The loop
 
 
-def add_learning_options(parser, steps, lr, minibatches, temperature, beta):
+def add_learning_options(parser, steps, lr, minibatches, temperature, beta, unended_penalty):
     """The options of `sample_groups` and `policy_step`, for this script and for prorl.py."""
     parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
     parser.add_argument("--steps", type=run.number(int, 1), default=steps, help="rollouts")
@@ -303,6 +312,10 @@ def add_learning_options(parser, steps, lr, minibatches, temperature, beta):
     parser.add_argument("--beta", type=run.number(float, 0), default=beta, help="weight of the KL to the reference (DeepSeekMath: 0.04)")
     parser.add_argument(
         "--temperature", type=run.number(float, 0, low_included=False), default=temperature, help="of sampling (ProRL: 1.2)"
+    )
+    parser.add_argument("--all-or-nothing", action="store_true", help="a graded reward below 1 is 0: code is right or wrong")
+    parser.add_argument(
+        "--unended-penalty", type=run.number(float, 0), default=unended_penalty, help="minus the reward of a response that never ends"
     )
     parser.add_argument("--eval-every", type=run.number(int, 1), default=25, help="steps between looks at held-out problems")
 
@@ -321,7 +334,7 @@ def main(argv=None):
     parser = run.Parser(prog="grpo.py", description="Train a policy with GRPO, or with one of its siblings, on a verifiable reward.")
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="grpo", help="a row of the table of what differs")
     run.add_task_options(parser, "train_levels")
-    add_learning_options(parser, steps=200, lr=5e-5, minibatches=1, temperature=1.0, beta=0.0)
+    add_learning_options(parser, steps=150, lr=5e-5, minibatches=1, temperature=1.0, beta=0.0, unended_penalty=0.0)
     run.add_run_options(parser, "runs/grpo")
     args, saved = run.parse(parser, argv)
     args.level = run.check_levels(args.task, args.level, "train_levels")

@@ -120,15 +120,17 @@ def main(argv=None):
     parser.add_argument("--steps", type=run.number(int, 1), help="optimizer steps; default: what the tasks take together")
     parser.add_argument("--batch", type=run.number(int, 1), default=64, help="demonstrations per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-3, help="peak learning rate")
-    parser.add_argument("--layers", type=run.number(int, 1), default=4, help="transformer blocks")
-    parser.add_argument("--width", type=run.number(int, 1), default=128, help="residual stream")
-    parser.add_argument("--heads", type=run.number(int, 1), default=4, help="attention heads")
+    parser.add_argument("--layers", type=run.number(int, 1), help="transformer blocks; default: what the tasks need, 3 or 4")
+    parser.add_argument("--width", type=run.number(int, 1), help="residual stream; default: 96 or 128")
+    parser.add_argument("--heads", type=run.number(int, 1), help="attention heads; default: 3 or 4")
     parser.add_argument("--eval-every", type=run.number(int, 1), default=400, help="steps between looks at held-out problems")
     run.add_run_options(parser, "runs/base")
     parser.set_defaults(save_every=200)
     args, saved = run.parse(parser, argv)
     levels = {name: run.check_levels(name, args.level, "pretrain_levels") for name in args.task}
     args.steps = args.steps or sum(TASKS[name].pretrain_steps for name in levels)
+    size = max(TASKS[name].size for name in levels)
+    args.layers, args.width, args.heads = args.layers or size[0], args.width or size[1], args.heads or size[2]
     if args.width % args.heads:
         run.fail(f"--width {args.width} is not a multiple of --heads {args.heads}")
     if args.batch < len(levels):

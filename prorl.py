@@ -171,9 +171,8 @@ def main(argv=None):
     parser.add_argument("--keep-optimizer", action="store_true", help="through a reset, as in the later recipe")
     parser.add_argument("--patience", type=run.number(int, 1), default=3, help="validations without a gain before a reset")
     parser.add_argument("--min-gain", type=run.number(float, 0), default=0.005, help="what counts as a gain")
-    parser.add_argument("--unended-penalty", type=run.number(float, 0), default=0.5, help="minus the reward of a response that never ends")
     parser.add_argument("--validation-problems", type=run.number(int, 1), default=128, help="of each task, in the blend")
-    add_learning_options(parser, steps=200, lr=1e-4, minibatches=4, temperature=1.2, beta=0.01)
+    add_learning_options(parser, steps=100, lr=1e-4, minibatches=4, temperature=1.2, beta=0.01, unended_penalty=0.5)
     parser.set_defaults(base="runs/base-carry", problems=64, eval_every=5)
     run.add_run_options(parser, "runs/prorl")
     args, saved = run.parse(parser, argv)
@@ -195,7 +194,6 @@ def main(argv=None):
         name = this.rng.choice(list(stage.levels))
         task, options = TASKS[name], argparse.Namespace(**vars(args) | {"max_tokens": stage.max_tokens or TASKS[name].max_tokens})
         problems, batch, sampled = sample_groups(policy, task, stage.levels[name], this.rng, args.problems, options, algorithm)
-        batch = batch._replace(rewards=torch.where(batch.ended, batch.rewards, -args.unended_penalty))
         before = [p.detach().clone() for p in policy.parameters()]
         numbers = policy_step(policy, reference, optimizer, batch, options, algorithm) | sampled
         moved = torch.stack([(p.detach() - q).norm() for p, q in zip(policy.parameters(), before, strict=True)]).norm().item()

@@ -73,9 +73,11 @@ def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None
 
 
 def pass_at_1(model, task, problems, samples=8, seed=0):
-    """The share of correct completions at temperature 1, over `samples` of each problem, without touching the run's random state."""
+    """The share of correct completions at temperature 1, over `samples` of each problem, without touching the run's random state. A graded
+    reward counts when it is full.
+    """
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    return rollout(model, task, problems, samples, generator=generator).rewards.mean().item()
+    return (rollout(model, task, problems, samples, generator=generator).rewards == 1).float().mean().item()
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------

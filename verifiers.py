@@ -42,7 +42,8 @@ class Task:
     pretrain_levels: tuple  # what the base has demonstrations of, unless told otherwise,
     train_levels: tuple  # what RL is rewarded on,
     test_levels: tuple  # and what is asked in the end
-    pretrain_steps: int  # steps of 64 demonstrations that it takes a base of the default size to learn what is in them
+    pretrain_steps: int  # steps of 64 demonstrations in which a base learns what is in them,
+    size = (4, 128, 4)  # and the layers, width and heads that are enough for it
     prompt_width: int
     max_tokens: int
 
@@ -91,11 +92,11 @@ def held_out_problems(task, levels, n, seed=0):
     rng, problems, misses = random.Random(f"held-out {seed}"), {}, 0
     while len(problems) < n:
         problem = draw(task, levels, rng, held_out=True)
-        misses = misses + 1 if problem in problems else 0
+        misses = misses + 1 if problem.prompt in problems else 0
         if misses > 1000:
             raise ValueError(f"{task.name} level {level_name(levels)} has only about {len(problems)} distinct held-out problems, not {n}")
-        problems[problem] = None
-    return list(problems)
+        problems.setdefault(problem.prompt, problem)
+    return list(problems.values())
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
-    pretrain_steps = 800
+    pretrain_steps, size = 1000, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8

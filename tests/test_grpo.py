@@ -191,7 +191,18 @@ def test_k3_as_a_loss_follows_the_forward_kl_state_by_state():
 
 
 G = 3
-OPTIONS = dict(updates=1, minibatches=1, eps_low=0.1, eps_high=0.25, beta=0.15, temperature=0.8, group=G, max_tokens=9)
+OPTIONS = dict(
+    updates=1,
+    minibatches=1,
+    eps_low=0.1,
+    eps_high=0.25,
+    beta=0.15,
+    temperature=0.8,
+    group=G,
+    max_tokens=9,
+    all_or_nothing=False,
+    unended_penalty=0.0,
+)
 
 
 def options(**changes):
@@ -571,3 +582,11 @@ def test_dynamic_sampling_gives_up_in_the_end(monkeypatch):
     spread_on_demand(monkeypatch, [True, False, False, False])
     problems, batch, _ = sampled("prorl", 4, max_rounds=2)
     assert len(problems) * G == len(batch.rewards) < 12
+
+
+def test_what_is_learnt_from_is_the_verifiers_reward_with_a_price_for_never_ending():
+    _, _, batch = setting()
+    batch = batch._replace(rewards=torch.tensor([1.0, 0.5, 0.0] * 4, dtype=F64), ended=torch.arange(12) % 4 != 0)
+    graded = grpo.training_reward(batch, options(unended_penalty=0.5))
+    assert graded[:6].tolist() == [-0.5, 0.5, 0.0, 1.0, -0.5, 0.0]
+    assert grpo.training_reward(batch, options(all_or_nothing=True))[:6].tolist() == [0.0, 0.0, 0.0, 1.0, 0.0, 0.0]

@@ -328,7 +328,12 @@ def test_from_end_to_end(runs, tmp_path, capsys):
     boxes = [(r["by"], r["text_of"]) for r in read(tmp_path / "perplexity.csv")]
     assert boxes == [("base", "base"), ("base", "one"), ("one", "one"), ("base", "two"), ("two", "two"), ("base", "the solver")]
     medians = {(r["by"], r["text_of"]): float(r["median"]) for r in read(tmp_path / "perplexity.csv")}
-    rows = [r for problem in read_samples(runs / "passk" / "samples.jsonl", "countdown")["two"] for r in problem if has_ended(r) and r["completion"]]
+    rows = [
+        r
+        for problem in read_samples(runs / "passk" / "samples.jsonl", "countdown")["two"]
+        for r in problem
+        if has_ended(r) and r["completion"]
+    ]
     assert medians["two", "two"] == pytest.approx(np.median([math.exp(-r["logp"] / r["tokens"]) for r in rows]), abs=1e-3)
     assert medians["two", "two"] < medians["base", "two"] - 0.05 and len(curve) == 5 * 5
 

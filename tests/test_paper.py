@@ -1,0 +1,88 @@
+"""Intervals, verdicts and regimes on cases with known answers; and the laboratory at toy size, which does nothing twice."""
+
+import json
+
+import numpy as np
+import pytest
+from test_run import refused
+
+import paper
+import pretrain
+from claims import CLAIMS, LEVELS, regime
+from paper import Row, Scale, interval, report, verdict
+from verifiers import TASKS
+
+
+def test_an_interval_covers_problems_and_seeds():
+    rng = np.random.default_rng(0)
+    values = rng.random((1, 400))
+    mean, low, high = interval(values)
+    assert mean == pytest.approx(values.mean()) and low < mean < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+    assert interval(np.ones((3, 5))) == (1.0, 1.0, 1.0)
+    apart = np.repeat([[0.0], [1.0]], 400, axis=1)  # two seeds that disagree: the problems say nothing about that
+    assert interval(apart)[2] - interval(apart)[1] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "said"),
+    [
+        (0.1, 0.2, +1, "reproduced"), (0.1, 0.2, -1, "reversed"), (-0.2, -0.1, -1, "reproduced"), (-0.2, -0.1, +1, "reversed"),
+        (-0.1, 0.2, +1, "not reproduced"), (-0.1, 0.2, -1, "not reproduced"), (0.0, 0.2, +1, "not reproduced"),
+    ],
+)  # fmt: skip
+def test_a_verdict_is_read_off_the_interval(low, high, expected, said):
+    assert verdict(low, high, expected) == said
+
+
+def test_regimes_by_hand():
+    assert regime([0.9, 0.8, 0.7, 0.7, 0.7]) == regime([0.9, 0.95, 0.92, 0.91, 0.92]) == "diminish"
+    assert regime([0.2, 0.5, 0.6, 0.61, 0.62]) == "plateau" and regime([0.2, 0.3, 0.4, 0.5, 0.7]) == "sustained"
+
+
+def test_levels_are_the_tasks_own():
+    assert set(LEVELS) == set(TASKS)
+    for task, levels in LEVELS.items():
+        assert set(levels) <= set(TASKS[task].pretrain_levels)
+
+
+def test_the_report_says_what_was_found():
+    def some_claim(lab):
+        """A heading
+
+        And a remark.
+        """
+
+    text = report(
+        {"some": (Scale((0, 2), 5, 8, 1, 1, 1), [Row("Table 1", "it rises", "+1", "+2", "reproduced")])}, {"some": some_claim}, "toy"
+    )
+    assert "## A heading\n\nAnd a remark." in text and "| Table 1 | it rises | +1 | +2 | **reproduced** |" in text
+    assert "`python paper.py some --scale toy --seeds 0 2`" in text and "5 held-out problems, 8 samples" in text
+
+
+def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    claims = ["crossing", "search_tree"]
+    paper.main(["--scale", "toy", "--device", "cpu", *claims])
+    text = (tmp_path / "RESULTS.md").read_text()
+    for name in claims:
+        assert (tmp_path / "results" / "paper" / f"{name}.png").stat().st_size > 5_000
+        assert f"![{name}](results/paper/{name}.png)" in text
+    assert (tmp_path / "results" / "paper" / "crossing.csv").read_text().startswith("model,k,pass_at_k,low,high\nbase,1,")
+    capsys.readouterr()
+    monkeypatch.setattr(pretrain, "main", lambda argv: pytest.fail("trained again"))
+    monkeypatch.setattr(paper.passk, "main", lambda argv: pytest.fail("sampled again"))
+    paper.main(["--scale", "toy", "--device", "cpu", "crossing"])
+    assert (tmp_path / "RESULTS.md").read_text() == text, "the other claims stay"
+    done = tmp_path / "runs" / "paper" / "toy" / "claims"
+    for name in CLAIMS:
+        (done / f"{name}.json").write_text(json.dumps(json.loads((done / "crossing.json").read_text())))
+    paper.main(["--scale", "toy", "--device", "cpu"])
+    assert capsys.readouterr().out.count("done before") == len(CLAIMS)
+
+
+@pytest.mark.parametrize("options", ["chess", "--scale huge", "--seeds", "--seeds -1", "--seeds x", "--device tpu"])
+def test_bad_options_of_paper(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, paper.main, options.split())
+    assert not list(tmp_path.iterdir())
