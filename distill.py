@@ -3,13 +3,17 @@
     L(θ) = −(1 / Σ_i T_i) Σ_i Σ_t log π_θ(y_{i,t} | x_i, y_{i,<t}),    y_i ~ π_teacher(· | x_i),  r(x_i, y_i) = 1
 
 It is the loss of pretrain.py, and only the author of the corpus is new. RL makes likelier what the student writes already; a teacher can
-write what the student never would, and so the paper finds the distilled model above its base at every k, where RL falls below.
+write what the student never would. The paper finds its distilled model above the base at every k, with a teacher far beyond the base.
+
+The verifier's choice alone narrows: it keeps most of what is easy and nothing of what the teacher cannot solve, as RL does. So the
+teacher must bring more than the choice takes away, and the default one, which is only a little stronger, does not: the distilled model
+is ahead of the base up to k = 16 and behind it from k = 32 on.
 
 Each solution of a problem is kept once, however often the teacher writes it: copies would say which solutions the teacher is surest of,
 and make the student as sure. What this loses is the teacher's frequencies, so it is not sampling from π_teacher given r = 1.
 
-    python distill.py                          the teacher first, TODO minutes on two CPU cores, then TODO; held-out pass@1 TODO
-    python distill.py --teacher runs/base      the control: the student reads what it wrote itself, and the verifier's choice alone is left
+    python distill.py                          one thread: the teacher 13 minutes, then 2½; held-out pass@1 from about 0.17 to about 0.23
+    python distill.py --teacher runs/base      the control: the student reads what it wrote itself, and only the verifier's choice is left
 """
 
 import random
@@ -54,8 +58,10 @@ def write_solutions(teacher, task, levels, n, G, rng, temperature=1.0):
 
 
 def teacher_model(args, device):
-    """The teacher: a run that knows the task; the default is half as deep again as the base, and is pretrained twice as long."""
-    options = ["--layers", "6", "--steps", str(2 * TASKS[args.task].pretrain_steps), "--seed", "1"]
+    """The teacher: a run that knows the task. The default is half as deep again as the base and reads a third more demonstrations, others
+    than the base did.
+    """
+    options = ["--layers", "6", "--batch", "128", "--steps", str(2 * TASKS[args.task].pretrain_steps // 3), "--seed", "1"]
     return pretrain.base_model(args.teacher, {args.task: args.level}, args, device, "teacher", options)[0].requires_grad_(False)
 
 
