@@ -88,15 +88,15 @@ def learning_rate(step, steps, peak):
     return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
-def base_model(directory, wanted, args, device):
-    """The base in a directory, which knows what is `wanted`, {task's name: levels}: pretrained first if there is none, and pretrained to
-    the end if it is unfinished. -> the model, and the tasks it has learnt.
+def base_model(directory, wanted, args, device, role="base model", options=()):
+    """The base in a directory, which knows what is `wanted`, {task's name: levels}: pretrained first, with these options, if there is
+    none, and pretrained to the end if it is unfinished. -> the model, and the tasks it has learnt.
     """
     if not run.is_finished(directory):
         started = (Path(directory) / "checkpoint.pt").exists()
-        print(f"the base model in {directory} is unfinished" if started else f"there is no base model in {directory} yet", end="")
+        print(f"the {role} in {directory} is unfinished" if started else f"there is no {role} in {directory} yet", end="")
         print(": pretraining it first")
-        new = ["--task", *wanted, "--device", args.device, "--dtype", args.dtype]
+        new = ["--task", *wanted, "--device", args.device, "--dtype", args.dtype, *options]
         for task, levels in wanted.items():
             if not set(levels) <= set(TASKS[task].pretrain_levels):
                 new += ["--level", level_name(levels)]

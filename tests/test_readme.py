@@ -19,6 +19,7 @@ TOY = {
     "grpo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "passk.py": "--problems 3 --samples 4",
     "limits.py": "",  # of the samples that passk.py wrote before it
+    "distill.py": "--teacher runs/base --solutions 4 --steps 2 --batch 4 --eval-every 2",
     "reward_model.py": "--pairs 8 --steps 2 --batch 4 --eval-every 2 --temperature 1",
     "prorl.py": "--steps 2 --problems 4 --group 2 --eval-every 2 --validation-problems 2",
     "ppo.py": "--steps 2 --problems 4 --completions 2 --eval-every 2",

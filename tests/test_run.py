@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import distill
 import grpo
 import limits
 import overoptimisation
@@ -30,6 +31,7 @@ TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--eval-every", "
 TOY_PPO = ["--steps", "6", "--problems", "4", "--completions", "2", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
 TOY_PRORL = ["--stages", "countdown:3", "--steps", "6", "--problems", "4", "--group", "4", "--minibatches", "2", "--eval-every", "1"]
 TOY_PRORL += ["--patience", "1", "--min-gain", "0.2", "--validation-problems", "4", "--save-every", "20", "--device", "cpu"]
+TOY_DISTILL = ["--steps", "6", "--solutions", "20", "--batch", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
 TOY_PAIRS = ["--steps", "6", "--pairs", "8", "--batch", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
 UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
 
@@ -110,7 +112,7 @@ def start(script, *argv):
     )
 
 
-@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py", "prorl.py"])
+@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py", "prorl.py", "distill.py"])
 def test_a_killed_run_resumes_bit_for_bit(script, base, learnt, tmp_path):
     """SIGKILL between two checkpoints: metrics.csv is ahead of the checkpoint, and --resume must cut it back."""
     main, options = {
@@ -119,6 +121,7 @@ def test_a_killed_run_resumes_bit_for_bit(script, base, learnt, tmp_path):
         "ppo.py": (ppo.main, [*TOY_PPO, "--base", base, "--kl-target", "1", "--c-ptx", "0.1"]),
         "prorl.py": (prorl.main, [*TOY_PRORL, "--base", learnt]),
         "reward_model.py": (reward_model.main, [*TOY_PAIRS, "--base", learnt, "--level", "3", "--label-noise", "0.2"]),
+        "distill.py": (distill.main, [*TOY_DISTILL, "--base", learnt, "--teacher", learnt, "--level", "3"]),
     }[script]
     options = [*map(str, options), "--steps", "150", *([] if script == "prorl.py" else ["--eval-every", "30"])]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -293,6 +296,7 @@ IMPOSSIBLE = {
     ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
           | --kl-target 1 --beta 0 | --reward people | --minibatches 5 --problems 4""",
     reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",
+    distill.main: f"{RUNS} | --solutions 0 | --group 0 | --temperature 0 | --batch 0",
     overoptimisation.main: "--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0 | --level 9",
     passk.main: """ | none | none --samples 4 --max-k 8 | none --problems 1 | none --top-p 0 | none --top-p 1.1 | none --temperature -1""",
     limits.main: """--nonsense | --seed -1 | --device tpu | --dtype float8 | --samples none | none | none none | none other
