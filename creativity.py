@@ -17,7 +17,9 @@ def pretraining_corpus(checkpoint, directory, task):
     config = checkpoint["config"]
     if config["script"] != "pretrain.py":
         run.fail(f"{directory} is a run of {config['script']}: the first run must be the base, a run of pretrain.py")
-    _, completions = pretrain.write_corpora(config["task"], config["level"], config["demonstrations"], config["seed"])[task.name]
+    _, completions = pretrain.write_corpora(config["task"], config["level"], config["demonstrations"], config["seed"], config["perfect"])[
+        task.name
+    ]
     return [decode(row[: row.index(EOS)]) for row in completions.tolist()]
 
 

@@ -31,19 +31,20 @@ def next_token_loss(logits, completions, mask):
     return -torch.where(mask, log_probs(logits, completions), 0.0).sum()
 
 
-def write_corpus(task, levels, n, rng):
-    """n demonstrations of training problems: prompts (n, P), completions (n, T) with EOS and then PAD, both uint8."""
+def write_corpus(task, levels, n, rng, perfect=False):
+    """n demonstrations of training problems, or reference solutions: prompts (n, P), completions (n, T) with EOS and then PAD, uint8."""
     problems = [draw(task, levels, rng) for _ in tqdm(range(n), desc=f"{task.name} problems", unit="", mininterval=0.5, leave=False)]
-    texts = [task.demonstrate(p, rng) for p in tqdm(problems, desc=f"{task.name} demonstrations", unit="", mininterval=0.5, leave=False)]
+    bar = tqdm(problems, desc=f"{task.name} demonstrations", unit="", mininterval=0.5, leave=False)
+    texts = [task.solve(p) if perfect else task.demonstrate(p, rng) for p in bar]
     rows = [[*encode(text), EOS] for text in texts]
     completions = torch.tensor([row + [PAD] * (task.max_tokens - len(row)) for row in rows], dtype=torch.uint8)
     return encode_prompts(task, problems).to(torch.uint8), completions
 
 
-def write_corpora(tasks, levels, n, seed):
+def write_corpora(tasks, levels, n, seed, perfect=False):
     """{task's name: its corpus}, as a run of this script has them; levels None: what each task is pretrained on."""
     rng = random.Random(seed)
-    return {name: write_corpus(TASKS[name], run.check_levels(name, levels, "pretrain_levels"), n, rng) for name in tasks}
+    return {name: write_corpus(TASKS[name], run.check_levels(name, levels, "pretrain_levels"), n, rng, perfect) for name in tasks}
 
 
 def demonstration_batches(task, levels, device, seed, n=20_000, batch=64):
@@ -117,6 +118,7 @@ def main(argv=None):
     parser.add_argument("--task", nargs="+", choices=TASKS, default=["countdown"], help="what to learn, in equal shares")
     parser.add_argument("--level", type=run.level_range, help="difficulty, 4 or 2-4; default: what each task is pretrained on")
     parser.add_argument("--demonstrations", type=run.number(int, 1), default=200_000, help="size of the corpus of each task")
+    parser.add_argument("--perfect", action="store_true", help="learn the reference solutions, as a teacher, not demonstrations")
     parser.add_argument("--steps", type=run.number(int, 1), help="optimizer steps; default: what the tasks take together")
     parser.add_argument("--batch", type=run.number(int, 1), default=64, help="demonstrations per step")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-3, help="peak learning rate")
@@ -143,7 +145,7 @@ def main(argv=None):
     model = GPT(args.layers, args.width, args.heads, context).to(device)
     model.bfloat16 = args.dtype == "bfloat16"
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1, fused=True)
-    corpora = list(write_corpora(levels, args.level, args.demonstrations, args.seed).values())
+    corpora = list(write_corpora(levels, args.level, args.demonstrations, args.seed, args.perfect).values())
 
     def accuracy():
         return sum(pass_at_1(model, task, problems) for task, problems in test.items()) / len(test)

@@ -8,7 +8,7 @@ import pretrain
 from model import GPT
 from pretrain import learning_rate, next_token_loss, train_step, write_corpus
 from tokenizer import EOS, PAD, VOCAB_SIZE, decode
-from verifiers import TASKS, is_held_out
+from verifiers import TASKS, draw, is_held_out
 
 TASK = TASKS["countdown"]
 
@@ -87,3 +87,14 @@ def test_the_learning_rate_rises_and_falls():
     assert rates[0] == 0.5 and rates[1] == 1.0 and max(rates) == 1.0
     assert rates[2:] == sorted(rates[2:], reverse=True) and 0.1 <= rates[-1] < 0.11
     assert learning_rate(0, 1, 1.0) == 1.0
+
+
+def test_a_teacher_learns_reference_solutions_and_a_base_what_is_imperfect():
+    carry = TASKS["carry"]
+    for perfect in (True, False):
+        _, completions = write_corpus(carry, (6, 7), 100, random.Random(3), perfect)
+        rng = random.Random(3)
+        problems = [draw(carry, (6, 7), rng) for _ in range(100)]
+        texts = [decode(row[: row.index(EOS)]) for row in completions.tolist()]
+        right = sum(carry.verify(problem, text) for problem, text in zip(problems, texts, strict=True))
+        assert right == 100 if perfect else 0 < right < 50
