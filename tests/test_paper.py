@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from test_run import refused
 
+import lab
 import paper
 import pretrain
-from claims import CLAIMS, LEVELS, regime
-from paper import Row, Scale, interval, report, verdict
+from claims_prorl import LEVELS, regime
+from lab import Row, Scale, interval, verdict
+from paper import CLAIMS, report
 from verifiers import TASKS
 
 
@@ -47,7 +49,7 @@ def test_levels_are_the_tasks_own():
 
 
 def test_the_report_says_what_was_found():
-    def some_claim(lab):
+    def some_claim(_):
         """A heading
 
         And a remark.
@@ -71,7 +73,7 @@ def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, cap
     assert (tmp_path / "results" / "paper" / "crossing.csv").read_text().startswith("model,k,pass_at_k,low,high\nbase,1,")
     capsys.readouterr()
     monkeypatch.setattr(pretrain, "main", lambda argv: pytest.fail("trained again"))
-    monkeypatch.setattr(paper.passk, "main", lambda argv: pytest.fail("sampled again"))
+    monkeypatch.setattr(lab.passk, "main", lambda argv: pytest.fail("sampled again"))
     paper.main(["--scale", "toy", "--device", "cpu", "crossing"])
     assert (tmp_path / "RESULTS.md").read_text() == text, "the other claims stay"
     done = tmp_path / "runs" / "paper" / "toy" / "claims"

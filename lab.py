@@ -1,0 +1,185 @@
+"""The laboratory in which the claims of both papers are tested: what trains and samples, once, and how a verdict is read off an interval.
+
+lab = Lab(SCALES["quick"], "runs/paper/quick", ["--device", "cpu"])
+ks, (of_base, of_rl) = lab.curves("countdown", lab.pairs("countdown"), "countdown")        each (S seeds, problems, K)
+"""
+
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import grpo
+import limits
+import passk
+import pretrain
+import prorl
+import run
+from samples import correct, has_ended, read_samples
+from verifiers import TASKS, held_out_problems
+
+PICTURES = Path("results/paper")
+
+
+class Scale(NamedTuple):
+    seeds: tuple
+    problems: int  # held-out problems of an evaluation
+    samples: int  # completions of each: the largest k
+    grpo_steps: int
+    sibling_steps: int  # of each algorithm that is compared
+    prorl_steps: int
+    pretraining: tuple = ()  # options of pretrain.py that are not its defaults
+
+
+SCALES = {
+    "toy": Scale(
+        (0, 1), 4, 8, 4, 2, 4, ("--steps", 2, "--layers", 1, "--width", 16, "--heads", 2, "--demonstrations", 99)
+    ),  # for the tests
+    "quick": Scale((0,), 100, 256, 100, 60, 80),
+    "full": Scale((0, 1, 2), 200, 256, 300, 200, 200),
+}
+
+
+class Row(NamedTuple):
+    """One line of RESULTS.md."""
+
+    where: str  # the figure or table of the paper
+    claim: str
+    theirs: str
+    ours: str
+    verdict: str
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Intervals and verdicts
+
+
+def interval(values, resamples=2000, seed=0):
+    """Mean and 95 % bootstrap interval over problems, and over seeds where there are several: values (S, problems) -> (mean, low, high)."""
+    values, rng = np.asarray(values, dtype=float), np.random.default_rng(seed)
+    S, P = values.shape
+    drawn = [values[np.ix_(rng.integers(S, size=S), rng.integers(P, size=P))].mean() for _ in range(resamples)]
+    return float(values.mean()), *map(float, np.percentile(drawn, [2.5, 97.5]))
+
+
+def verdict(low, high, expected):
+    """Of an interval whose sign the paper predicts (expected +1 or −1): reproduced, reversed, or not reproduced where it holds 0."""
+    if low > 0 or high < 0:
+        return "reproduced" if (low > 0) == (expected > 0) else "reversed"
+    return "not reproduced"
+
+
+def show(mean, low, high, sign=True):
+    """`+0.123 [+0.045, +0.200]`"""
+    form = "+.3f" if sign else ".3f"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# The laboratory: trains and samples, once
+
+
+class Lab:
+    def __init__(self, scale, runs, device_options):
+        self.scale, self.runs, self.device_options = scale, Path(runs), device_options
+
+    def train(self, script, name, *options):
+        """The directory of a run of a script's `main`, trained now unless it is finished."""
+        directory = self.runs / name
+        if not run.is_finished(directory):
+            started = (directory / "checkpoint.pt").exists()
+            new = [*options, *self.device_options]
+            script(["--run", str(directory), *(["--resume"] if started else map(str, new))])
+        return directory
+
+    def evaluate(self, name, models, task, level=None, temperature=1.0, samples=None, seed=0):
+        """Sample the runs `models` on held-out problems, once -> the completions of each, [[row, …] of each problem], in their order."""
+        out = self.runs / "samples" / name
+        if not (out / "passk.csv").exists():
+            options = [*models, "--task", task, "--problems", self.scale.problems, "--samples", samples or self.scale.samples]
+            options += ["--temperature", temperature, "--seed", seed, "--out", out, *self.device_options]
+            passk.main([str(option) for option in [*options, *(["--level", level] if level else [])]])
+        return list(read_samples(out / "samples.jsonl", task).values())
+
+    def curves(self, name, models_of_seed, task, level=None, temperature=1.0):
+        """pass@k of several models over all seeds. models_of_seed: {seed: [run, …]} -> ks, and for each model (S, problems, K)."""
+        found = []
+        for seed, models in models_of_seed.items():
+            rows = self.evaluate(f"{name}-s{seed}", models, task, level, temperature, seed=seed)
+            n = len(rows[0][0])
+            ks = passk.powers_of_two(n)
+            found.append([np.stack([passk.pass_at_k(n, correct(of_model), k) for k in ks], axis=1) for of_model in rows])
+        return ks, np.array(found).swapaxes(0, 1)
+
+    def base(self, task, seed):
+        return self.train(pretrain.main, f"{task}-base-s{seed}", "--task", task, "--seed", seed, *self.scale.pretraining)
+
+    def base_and_rl(self, task, seed):
+        """The base of a task, and what RL made of it: GRPO, or on carry ProRL on sums of up to eight digits. Four checkpoints are kept."""
+        start, steps = self.base(task, seed), self.steps_of_rl(task)
+        options = ["--base", start, "--seed", seed, "--steps", steps, "--keep-every", steps // 4]
+        if task == "carry":
+            return start, self.train(prorl.main, f"carry-prorl-s{seed}", *options)
+        return start, self.train(grpo.main, f"{task}-grpo-s{seed}", "--task", task, *options, "--eval-every", steps // 2)
+
+    def steps_of_rl(self, task):
+        return self.scale.prorl_steps if task == "carry" else self.scale.grpo_steps
+
+    def pairs(self, task):
+        """{seed: (base, RL model)}"""
+        return {seed: self.base_and_rl(task, seed) for seed in self.scale.seeds}
+
+    def load(self, directory, task):
+        _, device, _, dtype = self.device_options
+        return run.load_model(directory, run.pick_device(device), dtype, [task])[0]
+
+    def perplexities(self, judge, task, rows, each=16):
+        """PPL under the run `judge` of the first completions of each problem that ended: rows [[row, …] of each problem] -> (N,)."""
+        problems = held_out_problems(TASKS[task], TASKS[task].test_levels, len(rows))
+        texts = [(p, row["completion"]) for p, of in zip(problems, rows, strict=True) for row in of[:each] if has_ended(row)]
+        if not texts:
+            run.fail(f"no completion of {task} ended: there is no perplexity to speak of")
+        return limits.perplexity(self.load(judge, task), TASKS[task], *zip(*texts, strict=True)).cpu().numpy()
+
+
+# ---------------------------------------------------------------------------------------------------------------------------------
+# Tables and pictures
+
+
+def plots():
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def write(name, header, rows):
+    with open(PICTURES / f"{name}.csv", "w", newline="") as file:
+        csv.writer(file).writerows([header, *([f"{x:.4f}" if isinstance(x, float) else x for x in row] for row in rows)])
+
+
+def save(figure, name):
+    figure.tight_layout()
+    figure.savefig(PICTURES / f"{name}.png", dpi=130)
+    plots().close(figure)
+
+
+def draw_pass_at_k(axes, ks, curves):
+    """curves: {label: (S, problems, K)}"""
+    for label, values in curves.items():
+        mean, low, high = np.array([interval(values[:, :, j], resamples=500) for j in range(len(ks))]).T
+        (line,) = axes.plot(ks, mean, marker="o", markersize=3, label=label)
+        axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [str(k) for k in ks], fontsize=7)
+    axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02))
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+
+
+def curve_rows(ks, curves, *more):
+    """Rows of a CSV: the curves with their intervals."""
+    return [[*more, label, k, *interval(values[:, :, j])] for label, values in curves.items() for j, k in enumerate(ks)]
