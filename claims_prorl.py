@@ -25,10 +25,10 @@ def at_temperatures(lab, task, models):
 
 
 def expansion(lab):
-    """RL expands what the base can do (carry): tested on sums of 12 digits, trained on sums of up to 8
+    """RL expands what the base can do (carry): tested on sums of 12 digits, trained on sums of up to 10
 
     The demonstrations drop four carries of five, so that each step is known to the base and a long sum is not. ProRL in stages: 2-4,
-    2-6, then 2-8 digits. Every column of a sum is checked.
+    2-6, 2-8, then 2-10 digits. Every column of a sum is checked.
     """
     models = lab.pairs("carry")
     ks, of_base, of_rl = at_temperatures(lab, "carry", models)

@@ -116,7 +116,7 @@ class Lab:
         return self.train(pretrain.main, f"{task}-base-s{seed}", "--task", task, "--seed", seed, *self.scale.pretraining)
 
     def base_and_rl(self, task, seed):
-        """The base of a task, and what RL made of it: GRPO, or on carry ProRL on sums of up to eight digits. Four checkpoints are kept."""
+        """The base of a task, and what RL made of it: GRPO, or on carry ProRL on sums of up to ten digits. Four checkpoints are kept."""
         start, steps = self.base(task, seed), self.steps_of_rl(task)
         options = ["--base", start, "--seed", seed, "--steps", steps, "--keep-every", steps // 4]
         if task == "carry":

@@ -9,7 +9,7 @@ improved for a while, the reference becomes a copy of the policy and the optimiz
 
 A run has stages: tasks and levels are added, and responses may become longer, as success allows.
 
-    python prorl.py        2 minutes on two CPU cores, after a minute for the base: carries in sums of 2-4 digits, then up to 6, then 8
+    python prorl.py        2 minutes on two CPU cores, after a minute for the base: carries in sums of 2-4 digits, then up to 6, 8, 10
 
 A stage is written TASK:LEVELS[@TOKENS], several tasks joined by +, as in `carry:2-4@12` or `carry:2-8+chain:4`. Each step draws one of
 the stage's tasks.
@@ -164,7 +164,7 @@ def draw_dynamics(directory):
 
 def main(argv=None):
     parser = run.Parser(prog="prorl.py", description="Prolonged RL: stages, clip-higher, dynamic sampling, KL, and reference resets.")
-    stages = ["carry:2-4@12", "carry:2-6@18", "carry:2-8@24"]
+    stages = ["carry:2-4@12", "carry:2-6@18", "carry:2-8@24", "carry:2-10@30"]
     parser.add_argument("--stages", type=stage_text, nargs="+", default=stages, metavar="STAGE", help="TASK:LEVELS[@TOKENS], joined by +")
     parser.add_argument("--advance", type=run.number(float, 0, 1), default=0.9, help="share of a stage's problems solved that ends it")
     parser.add_argument("--resets", action=argparse.BooleanOptionalAction, default=True, help="reset the reference when validation stalls")
