@@ -334,7 +334,7 @@ def main(argv=None):
     parser = run.Parser(prog="grpo.py", description="Train a policy with GRPO, or with one of its siblings, on a verifiable reward.")
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="grpo", help="a row of the table of what differs")
     run.add_task_options(parser, "train_levels")
-    add_learning_options(parser, steps=180, lr=5e-5, minibatches=1, temperature=1.0, beta=0.0, unended_penalty=0.0)
+    add_learning_options(parser, steps=160, lr=5e-5, minibatches=1, temperature=1.0, beta=0.0, unended_penalty=0.0)
     run.add_run_options(parser, "runs/grpo")
     args, saved = run.parse(parser, argv)
     args.level = run.check_levels(args.task, args.level, "train_levels")

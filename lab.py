@@ -36,8 +36,8 @@ SCALES = {
     "toy": Scale(
         (0, 1), 4, 8, 4, 2, 4, ("--steps", 2, "--layers", 1, "--width", 16, "--heads", 2, "--demonstrations", 99)
     ),  # for the tests
-    "quick": Scale((0,), 100, 256, 100, 60, 80),
-    "full": Scale((0, 1, 2), 200, 256, 300, 200, 200),
+    "quick": Scale((0,), 100, 256, 100, 60, 40),
+    "full": Scale((0, 1, 2), 200, 256, 300, 200, 80),
 }
 
 

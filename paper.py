@@ -37,7 +37,10 @@ def report(done, claims, scale_name):
         lines += ["| where | the claim | the paper's number | here | verdict |", "|---|---|---|---|---|"]
         lines += [f"| {row.where} | {row.claim} | {row.theirs} | {row.ours} | **{row.verdict}** |" for row in rows]
         sizes = f"seeds {', '.join(map(str, scale.seeds))}; {scale.problems} held-out problems, {scale.samples} samples of each"
-        lines += ["", f"`python paper.py {name} --scale {scale_name} --seeds {' '.join(map(str, scale.seeds))}` ({sizes})"]
+        lines += [
+            "",
+            f"`python paper.py {name} --scale {scale_name} --seeds {' '.join(map(str, scale.seeds))} --problems {scale.problems}` ({sizes})",
+        ]
         if (PICTURES / f"{name}.png").exists():
             lines += ["", f"![{name}]({PICTURES}/{name}.png)"]
     return "\n".join(lines) + "\n"
@@ -48,13 +51,15 @@ def main(argv=None):
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"any of {', '.join(CLAIMS)}; default: all that are not done yet")
     parser.add_argument("--scale", choices=SCALES, default="quick", help="quick: half an hour on two CPU cores")
     parser.add_argument("--seeds", type=run.number(int, 0), nargs="+", help="default: the scale's")
+    parser.add_argument("--problems", type=run.number(int, 2), help="held-out problems of an evaluation; default: the scale's")
     parser.add_argument("--runs", help="directory for models and samples; default: runs/paper/SCALE")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="auto: CUDA, else MPS, else CPU")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of matrix products; parameters stay float32")
     args = parser.parse_args(argv)
     if unknown := [name for name in args.claims if name not in CLAIMS]:
         run.fail(f"there is no claim {unknown[0]}: choose from {', '.join(CLAIMS)}")
-    scale = SCALES[args.scale]._replace(**({"seeds": tuple(dict.fromkeys(args.seeds))} if args.seeds else {}))
+    scale = SCALES[args.scale]
+    scale = scale._replace(seeds=tuple(dict.fromkeys(args.seeds or scale.seeds)), problems=args.problems or scale.problems)
     lab = Lab(scale, args.runs or f"runs/paper/{args.scale}", ["--device", args.device, "--dtype", args.dtype])
     done = lab.runs / "claims"
     run.make_directory(done)

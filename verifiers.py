@@ -154,7 +154,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
-    pretrain_steps, size = 1200, (3, 96, 3)
+    pretrain_steps, size = 1500, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8
@@ -192,7 +192,7 @@ class Order(Task):
     name = "order"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 1500
+    pretrain_steps = 1000
     prompt_width = len("99-99-99-99-99:")
     max_tokens = len("99-99=99," * 4)
     rare = 0.15
@@ -275,7 +275,7 @@ class Code(Task):
     name = "code"
     levels = pretrain_levels = train_levels = (2, 3, 4)
     test_levels = (4,)
-    pretrain_steps = 2000
+    pretrain_steps = 1500
     prompt_width = len("1>99,2>99,3>99:")
     max_tokens = 16
     shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)
