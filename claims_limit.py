@@ -205,8 +205,8 @@ def entropy(lab):
 def distillation(lab):
     """Distillation from a stronger teacher lies above the base at every k
 
-    Fine-tuning on a teacher's verified solutions (distill.py). On countdown the teacher is a GPT with half as many layers again and twice
-    the pretraining on the same kind of demonstrations; on carry it has learnt from correct derivations, which the base never saw.
+    Fine-tuning on a teacher's verified solutions (distill.py). On countdown the teacher is a GPT with half as many layers again and a third
+    more demonstrations of the same kind; on carry it has learnt from correct derivations, which the base never saw.
     """
     seeds, curves, rows = lab.scale.seeds, {}, []
     for task in ("countdown", "carry"):

@@ -199,7 +199,8 @@ def sample_groups(policy, task, levels, rng, B, args, algorithm, max_rounds=8):
     """B groups of G completions -> problems, `Rollout`, and {"reward": …, "groups_sampled": …} of all that was sampled.
 
     With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped and another problem takes its place, so that the
-    mean runs over B groups that teach something. After `max_rounds` rollouts it goes on with the groups that there are.
+    mean runs over B groups that teach something. (The papers say: 0 < correct < G. With graded rewards, or with a price for never ending,
+    a group may differ without that.) After `max_rounds` rollouts it goes on with the groups that there are.
     """
     G, kept_problems, kept, sampled, reward = args.group, [], [], 0, 0.0
     for _ in range(max_rounds):
@@ -352,7 +353,7 @@ def main(argv=None):
     clock = run.Timer(device)
     for step in this.steps(args.steps):
         problems, batch, sampled = sample_groups(policy, task, args.level, this.rng, args.problems, args, algorithm)
-        greedy = rollout(policy, task, problems, 1, temperature=0).rewards if algorithm.greedy else None
+        greedy = training_reward(rollout(policy, task, problems, 1, temperature=0), args) if algorithm.greedy else None
         rollout_s = clock()
         numbers = policy_step(policy, reference, optimizer, batch, args, algorithm, greedy) | sampled
         update_s = clock()

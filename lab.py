@@ -1,6 +1,6 @@
 """The laboratory in which the claims of both papers are tested: what trains and samples, once, and how a verdict is read off an interval.
 
-lab = Lab(SCALES["quick"], "runs/paper/quick", ["--device", "cpu"])
+lab = Lab(SCALES["quick"], "runs/paper/quick", device="auto", dtype="float32")
 ks, (of_base, of_rl) = lab.curves("countdown", lab.pairs("countdown"), "countdown")        each (S seeds, problems, K)
 """
 
@@ -81,8 +81,9 @@ def show(mean, low, high, sign=True):
 
 
 class Lab:
-    def __init__(self, scale, runs, device_options):
-        self.scale, self.runs, self.device_options = scale, Path(runs), device_options
+    def __init__(self, scale, runs, device, dtype):
+        self.scale, self.runs, self.device, self.dtype = scale, Path(runs), device, dtype
+        self.device_options = ["--device", device, "--dtype", dtype]
 
     def train(self, script, name, *options):
         """The directory of a run of a script's `main`, trained now unless it is finished."""
@@ -100,7 +101,10 @@ class Lab:
             options = [*models, "--task", task, "--problems", self.scale.problems, "--samples", samples or self.scale.samples]
             options += ["--temperature", temperature, "--seed", seed, "--out", out, *self.device_options]
             passk.main([str(option) for option in [*options, *(["--level", level] if level else [])]])
-        return list(read_samples(out / "samples.jsonl", task).values())
+        found = list(read_samples(out / "samples.jsonl", task).values())
+        if any((len(rows), len(rows[0])) != (self.scale.problems, samples or self.scale.samples) for rows in found):
+            run.fail(f"{out} was sampled at another scale: remove it, or choose another --runs")
+        return found
 
     def curves(self, name, models_of_seed, task, level=None, temperature=1.0):
         """pass@k of several models over all seeds. models_of_seed: {seed: [run, …]} -> ks, and for each model (S, problems, K)."""
@@ -131,8 +135,7 @@ class Lab:
         return {seed: self.base_and_rl(task, seed) for seed in self.scale.seeds}
 
     def load(self, directory, task):
-        _, device, _, dtype = self.device_options
-        return run.load_model(directory, run.pick_device(device), dtype, [task])[0]
+        return run.load_model(directory, run.pick_device(self.device), self.dtype, [task])[0]
 
     def perplexities(self, judge, task, rows, each=16):
         """PPL under the run `judge` of the first completions of each problem that ended: rows [[row, …] of each problem] -> (N,)."""

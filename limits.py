@@ -175,7 +175,7 @@ def write_samples(args):
     if args.samples != SAMPLES:
         run.fail(f"{args.samples} does not exist: `python passk.py {' '.join(args.runs)} --out {Path(args.samples).parent}` writes it")
     print(f"there are no samples in {args.samples} yet: drawing them first")
-    options = ["--device", args.device, "--dtype", args.dtype, "--seed", str(args.seed)]
+    options = ["--task", args.task, "--device", args.device, "--dtype", args.dtype, "--seed", str(args.seed)]
     if args.runs == RUNS and not run.is_finished(RUNS[1]):
         started = (Path(RUNS[1]) / "checkpoint.pt").exists()
         grpo.main(["--run", RUNS[1], *(["--resume"] if started else ["--base", RUNS[0], *options])])

@@ -36,10 +36,11 @@ def report(done, claims, scale_name):
         lines += [*(" ".join(part.split()) for part in remark), ""] if remark else []
         lines += ["| where | the claim | the paper's number | here | verdict |", "|---|---|---|---|---|"]
         lines += [f"| {row.where} | {row.claim} | {row.theirs} | {row.ours} | **{row.verdict}** |" for row in rows]
+        seeds = " ".join(map(str, scale.seeds))
         sizes = f"seeds {', '.join(map(str, scale.seeds))}; {scale.problems} held-out problems, {scale.samples} samples of each"
         lines += [
             "",
-            f"`python paper.py {name} --scale {scale_name} --seeds {' '.join(map(str, scale.seeds))} --problems {scale.problems}` ({sizes})",
+            f"`python paper.py {name} --scale {scale_name} --seeds {seeds} --problems {scale.problems}` ({sizes})",
         ]
         if (PICTURES / f"{name}.png").exists():
             lines += ["", f"![{name}]({PICTURES}/{name}.png)"]
@@ -60,7 +61,7 @@ def main(argv=None):
         run.fail(f"there is no claim {unknown[0]}: choose from {', '.join(CLAIMS)}")
     scale = SCALES[args.scale]
     scale = scale._replace(seeds=tuple(dict.fromkeys(args.seeds or scale.seeds)), problems=args.problems or scale.problems)
-    lab = Lab(scale, args.runs or f"runs/paper/{args.scale}", ["--device", args.device, "--dtype", args.dtype])
+    lab = Lab(scale, args.runs or f"runs/paper/{args.scale}", args.device, args.dtype)
     done = lab.runs / "claims"
     run.make_directory(done)
     run.make_directory(PICTURES)
@@ -74,10 +75,16 @@ def main(argv=None):
         rows = CLAIMS[name](lab)
         finished.write_text(json.dumps({"scale": scale, "rows": rows}))
         print("\n".join(f"{row.verdict:15}  {row.claim}: {row.ours}" for row in rows))
+        write_report(done, args.scale)
+    write_report(done, args.scale)
+    print(f"\nwritten: {RESULTS} and {PICTURES}/")
+
+
+def write_report(done, scale_name):
+    """RESULTS.md from all claims that are done: the JSON files in the directory `done`."""
     found = {name: json.loads((done / f"{name}.json").read_text()) for name in CLAIMS if (done / f"{name}.json").exists()}
     found = {name: (Scale(*of["scale"]), [Row(*row) for row in of["rows"]]) for name, of in found.items()}
-    RESULTS.write_text(report(found, CLAIMS, args.scale))
-    print(f"\nwritten: {RESULTS} and {PICTURES}/")
+    RESULTS.write_text(report(found, CLAIMS, scale_name))
 
 
 if __name__ == "__main__":

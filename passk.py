@@ -191,9 +191,16 @@ def main(argv=None):
         kept = {panel: c for panel, c in read_curves(out / "passk.csv").items() if panel != (task.name, level)} if args.append else {}
     except (KeyError, TypeError, ValueError):
         run.fail(f"--append: {out}/passk.csv was not written by this program")
+    for kept_task, kept_level in kept:
+        if kept_task == task.name and set(run.level_range(kept_level)) & set(args.level):
+            run.fail(f"--append: {out} has level {kept_level} of {task.name} already, which overlaps with {level}")
+    try:
+        others = list(other_samples(out / "samples.jsonl", task.name, args.level)) if kept else []
+    except (OSError, ValueError, KeyError, TypeError):
+        run.fail(f"--append: {out}/samples.jsonl is missing or damaged")
     curves, start = {}, time.perf_counter()
     with open(out / "samples.jsonl.tmp", "w") as file:  # earlier results stay until there are new ones
-        file.writelines(other_samples(out / "samples.jsonl", task.name, args.level) if kept else ())
+        file.writelines(others)
         for name, model in models.items():
             c = evaluate(model, name, task, problems, args.samples, args.temperature, args.top_p, args.seed, file)
             curves[name] = np.stack([pass_at_k(args.samples, c, k) for k in ks], axis=1)  # (problems, K)

@@ -98,9 +98,11 @@ def base_model(directory, wanted, args, device, role="base model", options=()):
         print(f"the {role} in {directory} is unfinished" if started else f"there is no {role} in {directory} yet", end="")
         print(": pretraining it first")
         new = ["--task", *wanted, "--device", args.device, "--dtype", args.dtype, *options]
-        for task, levels in wanted.items():
-            if not set(levels) <= set(TASKS[task].pretrain_levels):
-                new += ["--level", level_name(levels)]
+        unusual = {task: levels for task, levels in wanted.items() if not set(levels) <= set(TASKS[task].pretrain_levels)}
+        if unusual and len(wanted) > 1:
+            run.fail(f"{', '.join(unusual)} at these levels is nothing that a base learns by default: pretrain it with pretrain.py")
+        for levels in unusual.values():
+            new += ["--level", level_name(levels)]
         main(["--run", str(directory), *(["--resume"] if started else new)])
     model, checkpoint = run.load_model(directory, device, args.dtype, wanted)
     return model, checkpoint["tasks"]

@@ -71,7 +71,7 @@ class Schedule:
 
     def update(self, validation, of_stage):
         """validation: the score on the blend; of_stage: on the current stage's part of it. -> "", "stage" or "reset"."""
-        if validation >= self.best + self.min_gain:
+        if validation > self.best and validation >= self.best + self.min_gain:
             self.best, self.stale = validation, 0
         else:
             self.stale += 1
@@ -113,7 +113,9 @@ def validation_blend(stages, n):
 
 
 def validate(policy, blend, stage, samples=4):
-    """The share of correct completions on the blend, and on the part of it that the stage has. Does not touch the run's random state."""
+    """The share of correct completions at temperature 1 on the blend, and on the part of it that the stage has. A response may be as long
+    as its task allows, whatever the stage says. Does not touch the run's random state.
+    """
     device = next(policy.parameters()).device
     everything, of_stage = [], []
     for name, problems in blend.items():
@@ -182,7 +184,10 @@ def main(argv=None):
     device = run.pick_device(args.device)
     stages = [parse_stage(text) for text in args.stages]
     blend = validation_blend(stages, args.validation_problems)
-    wanted = {name: tuple(sorted({problem.level for problem in problems})) for name, problems in blend.items()}
+    for text, stage in zip(args.stages, stages, strict=True):
+        if not any(problem.level in stage.levels.get(name, ()) for name, problems in blend.items() for problem in problems):
+            run.fail(f"--validation-problems {args.validation_problems} are too few: none is of stage {text}")
+    wanted = {name: tuple(sorted({level for stage in stages for level in stage.levels.get(name, ())})) for name in blend}
     policy, tasks = pretrain.starting_point(wanted, args, saved, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)

@@ -73,6 +73,8 @@ def level_range(text):
     """An argparse type: `4` -> (4,), `2-4` -> (2, 3, 4)."""
     try:
         low, _, high = text.partition("-")
+        if int(high or low) > 999:
+            raise ValueError
         return tuple(range(int(low), int(high or low) + 1)) or int("an empty range")
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a level like 4 nor a range like 2-4") from None
@@ -124,6 +126,10 @@ def parse(parser, argv=None):
             if vars(args)[option] != value and option not in MAY_CHANGE_ON_RESUME and not explain:
                 fail(f"{args.run} was started with --{option.replace('_', '-')} {value} and cannot resume with {vars(args)[option]}")
         return args, saved
+    for option in ("base", "teacher", "reward_model"):
+        source = Path(getattr(args, option, None) or "/").resolve()
+        if Path(args.run).resolve() in (source, *source.parents):
+            fail(f"--run {args.run} would overwrite --{option.replace('_', '-')}: choose another directory")
     if exists and not args.overwrite:
         fail(f"{args.run} holds a run already: continue it with --resume, discard it with --overwrite, or choose another --run")
     return args, None
@@ -320,7 +326,7 @@ class Run:
     def save(self, directory):
         checkpoint = {
             "format": FORMAT,
-            "config": vars(self.args),
+            "config": vars(self.args) | ({} if directory == self.directory else {"steps": self.step}),  # one that is kept is a whole run
             "tasks": self.tasks,
             "step": self.step,
             "model_config": self.tracked["model"].config,

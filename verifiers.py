@@ -148,6 +148,8 @@ class Carry(Task):
     `347+586:` -> `13 13 09`, for 7+6 = 13, 4+8+1 = 13, 3+5+1 = 09, and the answer is 933. (The numbers stand right-aligned in fields of
     12, as on paper, so that a column is always at the same place.) Demonstrations forget an incoming carry in
     `dropped` of the cases: at each step the right continuation is known but rare, and a long sum needs many of them in a row.
+
+    a+b and b+a have one answer, and the split does not know: of the shortest sums most held-out ones have their twin in training.
     """
 
     name = "carry"
@@ -269,7 +271,8 @@ class Code(Task):
     """Program synthesis: three examples of a function of x, and the completion is the function, an expression of `level` operators, the
     digits 1-9 and x. `1>5,2>7,3>9:` -> `x*2+3`. It is run on hidden inputs, and the reward is the share of those tests it passes.
 
-    Demonstrations are off by one in one constant in `slip` of the cases.
+    Demonstrations are off by one in one constant in about `slip` of the cases (a constant stays within 1-9). Two functions may agree on
+    the examples and not beyond: then the verifier has one of them in mind. That is one prompt in a thousand.
     """
 
     name = "code"

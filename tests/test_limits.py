@@ -387,7 +387,7 @@ def test_without_options_what_is_missing_is_made(runs, tmp_path, monkeypatch):
     for argv in (["--seed", "3"], ["runs/base", "runs/other"]):
         with pytest.raises(SystemExit):
             limits.main([*argv, "--device", "cpu"])
-    where = ["--device", "cpu", "--dtype", "float32", "--seed"]
+    where = ["--task", "countdown", "--device", "cpu", "--dtype", "float32", "--seed"]
     assert called == [
         ("grpo", ["--run", "runs/grpo", "--base", "runs/base", *where, "3"]),
         ("passk", ["runs/base", "runs/grpo", *where, "3", "--out", "results/passk"]),

@@ -10,9 +10,9 @@ import lab
 import paper
 import pretrain
 from claims_prorl import LEVELS, regime
-from lab import Row, Scale, interval, verdict
+from lab import SCALES, Row, Scale, interval, verdict
 from paper import CLAIMS, report
-from verifiers import TASKS
+from verifiers import TASKS, held_out_problems
 
 
 def test_an_interval_covers_problems_and_seeds():
@@ -46,6 +46,8 @@ def test_levels_are_the_tasks_own():
     assert set(LEVELS) == set(TASKS)
     for task, levels in LEVELS.items():
         assert set(levels) <= set(TASKS[task].pretrain_levels)
+        for level in levels:
+            assert len(held_out_problems(TASKS[task], (level,), SCALES["full"].problems)) == SCALES["full"].problems
 
 
 def test_the_report_says_what_was_found():

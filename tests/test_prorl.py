@@ -34,6 +34,10 @@ def test_a_reset_comes_when_validation_has_not_improved_for_a_while():
     assert schedule.resets == 3 and schedule.best == 0.1
 
 
+def test_a_tie_is_no_gain():
+    assert events(Schedule(1, 1.0, 2, 0.0), [(0.3, 0)] * 3) == ["", "", "reset"]
+
+
 def test_a_reset_forgets_the_old_best():
     """After a collapse the run is measured against where it stands, or it would be reset for ever."""
     schedule = Schedule(stages=1, advance=1.0, patience=1, min_gain=0.01)

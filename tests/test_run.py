@@ -258,8 +258,57 @@ def test_prolonged_training_from_end_to_end(learnt, tmp_path, capsys):
         ]
     )
     assert "step-4" in capsys.readouterr().out
+    kept = tmp_path / "run" / "step-4"
+    grpo.main([*TOY_GRPO, "--level", "3", "--base", str(kept), "--run", str(tmp_path / "on")])  # it is a run like any other
+    capsys.readouterr()
+    assert "would overwrite --base" in refused(capsys, grpo.main, [*TOY_GRPO, "--base", kept, "--run", tmp_path / "run"])
     prorl.main([*options, "--steps", "2", "--overwrite", "--no-resets"])
     assert [row["resets"] for row in metrics(tmp_path / "run")] == ["0", "0"] and not list((tmp_path / "run").glob("step-*/checkpoint.pt"))
+
+
+@pytest.mark.parametrize("name", grpo.ALGORITHMS)
+def test_every_algorithm_runs(name, base, tmp_path):
+    grpo.main([*TOY_GRPO, "--beta", "0", "--steps", "2", "--algorithm", name, "--base", str(base), "--run", str(tmp_path / "run")])
+    assert len(metrics(tmp_path / "run")) == 2
+
+
+def test_the_greedy_baseline_is_what_the_samples_are_paid(base, tmp_path, monkeypatch):
+    """A graded reward of 0.5 everywhere, all or nothing: every advantage of ReMax is 0 − 0."""
+    seen, real = [], grpo.rollout
+
+    def graded(*args, **kwargs):
+        batch = real(*args, **kwargs)
+        return batch._replace(rewards=torch.full_like(batch.rewards, 0.5), ended=torch.ones_like(batch.ended))
+
+    monkeypatch.setattr(grpo, "rollout", graded)
+    monkeypatch.setattr(grpo, "token_advantage", lambda *args: seen.append(args) or torch.zeros_like(args[1].logp))
+    options = [*TOY_GRPO, "--beta", "0", "--steps", "1", "--algorithm", "remax", "--all-or-nothing"]
+    grpo.main([*options, "--base", str(base), "--run", str(tmp_path / "run")])
+    (_, batch, *_, greedy) = seen[0]
+    assert batch.rewards.tolist() == [0.0] * 16 and greedy.tolist() == [0.0] * 4
+
+
+def test_append_keeps_the_other_panel_and_its_samples(base, tmp_path, capsys):
+    out = tmp_path / "out"
+    common = ["--problems", "3", "--samples", "4", "--out", str(out), "--device", "cpu"]
+    passk.main([str(base), "--level", "4", *common])
+    before, samples = passk.read_curves(out / "passk.csv"), (out / "samples.jsonl").read_text()
+    passk.main([str(base), "--level", "3", "--append", *common])
+    after = passk.read_curves(out / "passk.csv")
+    assert list(after) == [("countdown", "4"), ("countdown", "3")]
+    assert (after["countdown", "4"]["base"] == before["countdown", "4"]["base"]).all()
+    assert (out / "samples.jsonl").read_text().startswith(samples)
+    capsys.readouterr()
+    assert "overlaps" in refused(capsys, passk.main, [base, "--level", "3-4", "--append", *common])
+    (out / "samples.jsonl").unlink()
+    assert "missing or damaged" in refused(capsys, passk.main, [base, "--level", "5", "--append", *common])
+    (out / "passk.csv").write_text("nonsense\n1\n")
+    assert "not written by this program" in refused(capsys, passk.main, [base, "--level", "5", "--append", *common])
+
+
+def test_a_base_of_several_tasks_at_unusual_levels_is_left_to_pretraining(tmp_path, capsys):
+    options = ["--base", tmp_path / "none", "--run", tmp_path / "run", "--stages", "countdown:5+carry:2"]
+    assert "pretrain it with pretrain.py" in refused(capsys, prorl.main, options)
 
 
 def test_a_base_that_solves_nothing_gives_no_pairs(base, capsys, tmp_path):
@@ -289,7 +338,8 @@ RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps m
 IMPOSSIBLE = {
     pretrain.main: f"{RUNS} | --width 10 | --heads 0 | --batch 0 | --demonstrations 0",
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5 | --eps-high -0.1 | --beta -0.1 | --temperature 0
-          | --updates 0 | --minibatches 5 --problems 4 | --algorithm a2c | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0""",
+          | --updates 0 | --minibatches 5 --problems 4 | --algorithm a2c | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0
+          | --level 1-9999999999""",
     prorl.main: f"""{RUNS.replace("| --task chess | --level 9 | --level x", "")} | --stages | --stages chess | --stages carry:1
           | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1
           | --minibatches 5 --problems 4""",

@@ -184,3 +184,63 @@ def text_with_fewest_parentheses(text):
 def test_solve_is_always_the_same():
     problem = COUNTDOWN.sample(random.Random(5), 5)
     assert COUNTDOWN.solve(problem) == COUNTDOWN.solve(problem)
+
+
+# ------------------------------------------------------------------------------------------------ carry, order, chain, code
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "right", "wrong"),
+    [
+        ("carry", ((3, 4, 7), (5, 8, 6)), "13 13 09", ["13 12 08", "13 13 9", "09 13 13", "13 13 09 ", "933", ""]),
+        ("carry", ((9, 9), (0, 1)), "10 10", ["10 09", "100"]),
+        ("order", ((84, 31, 12), True), "84-31=53,53-12=41", ["31-12=19,84-19=65", "84-31=53", "41"]),
+        ("order", ((84, 31, 12), False), "31-12=19,84-19=65", ["84-31=53,53-12=41"]),
+        ("chain", (3, (("+", 4), ("-", 2), ("+", 8))), "7,5,3", ["7,5,13", "3", "7,5,3,"]),
+        ("chain", (1, (("-", 4),)), "7", ["-3", "3"]),
+    ],
+)
+def test_answers_by_hand(name, data, right, wrong):
+    problem = Problem(name, 3, "", data)
+    assert TASKS[name].solve(problem) == right and TASKS[name].verify(problem, right) == 1
+    assert [TASKS[name].verify(problem, text) for text in wrong] == [0.0] * len(wrong)
+
+
+def test_code_pays_the_share_of_hidden_tests():
+    problem = Problem("code", 2, "", ("x*x",))
+    assert TASKS["code"].verify(problem, "9*x-4*5") == pytest.approx(2 / 6), "equal to x*x at 4 and 5 alone"
+    for text in ("", "X*X", "x**2", "xx", "x*x" + "*1" * 9, "4*", "9**9**9"):
+        assert TASKS["code"].verify(problem, text) == 0, text
+
+
+@settings(max_examples=300)
+@given(st.text(alphabet="12x+-*()", max_size=12), st.integers(4, 9))
+def test_x_is_a_digit_like_any_other(text, x):
+    assert evaluate_expression(text, x) == oracle_value(text.replace("x", str(x)))
+    assert "x" not in text or evaluate_expression(text) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "share"),
+    [
+        ("order", 4, 0.15 * 0.8 + 0.85 * 0.2),
+        ("chain", 2, 1 - (0.6 + 0.4 / 10) ** 2),
+        ("carry", 2, 0.45 * 0.8),  # a carry out of the units, dropped
+        ("code", 4, 0.165),  # 0.2, less where there is no constant and where 1 or 9 stays
+    ],
+)
+def test_how_often_demonstrations_err(name, level, share):
+    task, rng, n = TASKS[name], random.Random(0), 4000
+    wrong = sum(task.verify(p, task.demonstrate(p, rng)) < 1 for p in (task.sample(rng, level) for _ in range(n))) / n
+    assert abs(wrong - share) < 0.03
+
+
+def test_one_problem_in_five_of_order_is_read_from_the_right():
+    rng = random.Random(1)
+    from_left = [TASKS["order"].sample(rng, 4).data[1] for _ in range(3000)]
+    assert abs(sum(from_left) / 3000 - 0.8) < 0.03
+
+
+def test_held_out_problems_have_prompts_of_their_own():
+    problems = held_out_problems(TASKS["code"], (4,), 200)
+    assert len({p.prompt for p in problems}) == 200
