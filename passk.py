@@ -163,7 +163,7 @@ def draw_curves(panels, path):
 
 def main(argv=None):
     parser = run.Parser(prog="passk.py", description="pass@k of any number of runs on held-out problems; the first run is the base.")
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="directories of runs, the base first")
+    parser.add_argument("runs", nargs="*", metavar="RUN", default=["runs/base", "runs/grpo"], help="directories of runs, the base first")
     run.add_task_options(parser, "test_levels")
     parser.add_argument("--problems", type=run.number(int, 2), default=200, help="held-out problems")
     parser.add_argument("--samples", type=run.number(int, 1), default=256, help="completions of each problem, n")
