@@ -4,6 +4,8 @@ A claim gets the `Lab`, writes results/paper/<claim>.csv and .png, and returns i
 and a second paragraph what there is to know to read it. `python paper.py <claim>` runs it.
 """
 
+from collections import Counter
+
 import numpy as np
 
 import distill
@@ -55,19 +57,20 @@ def training(lab):
     Checkpoints of the GRPO runs of `crossing`.
     """
     steps = [lab.scale.grpo_steps // 4 * i for i in range(5)]
-    models, curves, perplexities = lab.pairs("countdown"), [], []
+    models, curves, perplexities = lab.pairs("countdown"), [], []  # the last: of each step, of each seed, (N,)
     for step in steps:
         of_seed = {s: [b if step == 0 else r / f"step-{step}"] for s, (b, r) in models.items()}
         ks, (values,) = lab.curves(f"countdown-step-{step}", of_seed, "countdown")
         curves.append(values)
-        seed = lab.scale.seeds[0]
-        (rows,) = lab.evaluate(f"countdown-step-{step}-s{seed}", of_seed[seed], "countdown", seed=seed)
-        perplexities.append(lab.perplexities(models[seed][0], "countdown", rows))
+        perplexities.append([])
+        for seed in models:
+            (rows,) = lab.evaluate(f"countdown-step-{step}-s{seed}", of_seed[seed], "countdown", seed=seed)
+            perplexities[-1].append(np.concatenate(lab.perplexities(models[seed][0], "countdown", rows)))
     write(
         "training",
         ["step", "pass_at_1", "low", "high", f"pass_at_{ks[-1]}", "low", "high", "median_ppl_base"],
         [
-            [n, *interval(c[:, :, 0]), *interval(c[:, :, -1]), float(np.median(p))]
+            [n, *interval(c[:, :, 0]), *interval(c[:, :, -1]), float(np.median(np.concatenate(p)))]
             for n, c, p in zip(steps, curves, perplexities, strict=True)
         ],
     )
@@ -78,44 +81,45 @@ def training(lab):
         left.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
     left.set(xlabel="step", ylim=(0, 1.02), title="held-out problems")
     left.legend(fontsize=8)
-    right.boxplot(perplexities, whis=(5, 95), showfliers=False, widths=0.5)
+    right.boxplot([np.concatenate(of_seeds) for of_seeds in perplexities], whis=(5, 95), showfliers=False, widths=0.5)
     right.set_xticks(range(1, 6), steps)
     right.set(xlabel="step", ylabel="perplexity per token", title="what is written at this step, under the base")
     save(figure, "training")
     up, down = interval(curves[-1][:, :, 0] - curves[0][:, :, 0]), interval(curves[-1][:, :, -1] - curves[0][:, :, -1])
-    quantiles = [limits.quantile_of_median(p, perplexities[0]) for p in perplexities]
+    quantiles = np.array(
+        [[limits.quantile_of_median(p, of_base) for p, of_base in zip(ps, perplexities[0], strict=True)] for ps in perplexities]
+    )
+    course, last = ", ".join(f"{q:.2f}" for q in quantiles.mean(axis=1)), ", ".join(f"{q:.2f}" for q in quantiles[-1])
     return [
         Row("Figure 1, right", "pass@1 at the end − at the start", "+.33 (9.9 → 42.5)", show(*up), verdict(*up[1:], +1)),
         Row("Figure 1, right", f"pass@{ks[-1]} at the end − at the start", "−.029 (67.2 → 64.3)", show(*down), verdict(*down[1:], -1)),
         Row(
             "Figure 6",
-            "PPL_Base(Y_RL): its median lies in the lower part of PPL_Base(Y_Base), and falls with training",
-            "in the lower part",
-            f"its quantile at steps {', '.join(map(str, steps))}: {', '.join(f'{q:.2f}' for q in quantiles)}",
-            "reproduced" if quantiles[-1] < 0.45 else "not reproduced" if quantiles[-1] < 0.55 else "reversed",
+            "PPL_Base(Y_RL): its median lies in the lower part of PPL_Base(Y_Base), below the quantile .45 with every seed",
+            "in the lower part, and falling with training",
+            f"at steps {', '.join(map(str, steps))} at the quantile {course}; by seed at the end {last}",
+            "reproduced" if max(quantiles[-1]) < 0.45 else "reversed" if min(quantiles[-1]) > 0.55 else "not reproduced",
         ),
     ]
 
 
-SIBLINGS = ("grpo", "dr-grpo", "rloo", "remax", "reinforce++", "dapo")
+SIBLINGS = ("dr-grpo", "rloo", "remax", "reinforce++", "dapo")
 
 
 def siblings(lab):
     """The algorithms differ little, and none closes the gap to the base's pass@256 (ΔSE, countdown)
 
-    Equal budgets: the same number of rollouts of 128 problems × 16 completions from the same base; DAPO's replaced groups come on top.
+    Equal budgets: the same base, learning rate and number of rollouts, of as many problems with 16 completions each; DAPO's replaced
+    groups come on top. All but PPO take one optimizer step on each rollout, where the ratio is 1 and no clip has anything to do: the
+    columns of the table that are compared are the advantage and the mean over tokens. PPO takes eight.
     """
-    ratios, gaps, curves = {}, {}, {}
-    models = {}
-    for seed in lab.scale.seeds:
-        start, steps = lab.base("countdown", seed), lab.scale.sibling_steps
-        models[seed] = [start]
-        common = ["--base", start, "--seed", seed, "--steps", steps, "--lr", 1e-4, "--eval-every", steps]
-        for name in SIBLINGS:
-            options = ["--algorithm", name, *common]
-            models[seed].append(lab.train(grpo.main, f"countdown-{name}-{steps}-s{seed}", *options))
-        models[seed].append(lab.train(ppo.main, f"countdown-ppo-{steps}-s{seed}", "--completions", 16, *common))
-    names = ["base", *SIBLINGS, "ppo"]
+    ratios, gaps = {}, {}
+    models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
+    for seed, of_seed in models.items():
+        common = lab.budget("countdown", seed)
+        of_seed += [lab.train(grpo.main, f"countdown-{name}-s{seed}", "--algorithm", name, *common) for name in SIBLINGS]
+        of_seed.append(lab.train(ppo.main, f"countdown-ppo-s{seed}", "--completions", 16, *common))
+    names = ["base", "grpo", *SIBLINGS, "ppo"]
     ks, values = lab.curves("siblings", models, "countdown")
     curves = dict(zip(names, values, strict=True))
     reach = curves["base"][:, :, -1]
@@ -143,7 +147,7 @@ def siblings(lab):
         ),
         Row(
             "Table 3",
-            "ΔSE differs little between the algorithms and stays far above 0",
+            "ΔSE differs little between the algorithms (by less than .15) and stays far above 0 (all intervals above .1)",
             ".358 to .428 (spread .07)",
             "; ".join(f"{name} {show(*gap, sign=False)}" for name, gap in gaps.items()) + f"; spread {spread:.3f}",
             "reproduced" if spread < 0.15 and min(g[1] for g in gaps.values()) > 0.1 else "not reproduced",
@@ -153,15 +157,11 @@ def siblings(lab):
 
 def rollouts(lab):
     """More rollouts of a problem keep a little more of pass@128; a KL to the base costs some (countdown)"""
-    variants = {"G = 8": ["--group", 8, "--problems", 128], "G = 32": ["--group", 32, "--problems", 128], "β = 0.04": ["--beta", 0.04]}
-    models, steps = {}, lab.scale.sibling_steps
-    for seed in lab.scale.seeds:
-        start = lab.base("countdown", seed)
-        common = ["--base", start, "--seed", seed, "--steps", steps, "--lr", 1e-4, "--eval-every", steps]
-        models[seed] = [start, lab.train(grpo.main, f"countdown-grpo-{steps}-s{seed}", "--algorithm", "grpo", *common)]
-        models[seed] += [
-            lab.train(grpo.main, f"countdown-variant-{i}-{steps}-s{seed}", *options, *common) for i, options in enumerate(variants.values())
-        ]
+    variants = {"G = 8": ["--group", 8], "G = 32": ["--group", 32], "β = 0.04": ["--beta", 0.04]}
+    models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
+    for seed, of_seed in models.items():
+        for i, options in enumerate(variants.values()):
+            of_seed.append(lab.train(grpo.main, f"countdown-variant-{i}-s{seed}", *options, *lab.budget("countdown", seed)))
     names = ["base", "G = 16, β = 0", *variants]
     ks, values = lab.curves("rollouts", models, "countdown")
     curves, j = dict(zip(names, values, strict=True)), min(7, len(ks) - 1)
@@ -237,27 +237,45 @@ def distillation(lab):
 
 
 def search_tree(lab):
-    """The search tree: RL makes likely paths likelier and loses others (countdown)"""
-    seed = lab.scale.seeds[0]
-    rows = dict(
-        zip(("base", "GRPO"), lab.evaluate(f"countdown-s{seed}", lab.pairs("countdown")[seed], "countdown", seed=seed), strict=True)
-    )
-    c = [correct(of_model) for of_model in rows.values()]
+    """The search tree: RL makes likely paths likelier and lets others fade (countdown)
+
+    The picture shows the problem that RL made easiest and the likeliest one that it lost; the lines are about all problems.
+    """
+    models, seed, shares, kinds = lab.pairs("countdown"), lab.scale.seeds[0], [], []
+    samples = {s: lab.evaluate(f"countdown-s{s}", pair, "countdown", seed=s) for s, pair in models.items()}
+    for of_models in samples.values():
+        tries = [[Counter(row["completion"] for row in of) for of in rows] for rows in of_models]
+        shares.append([[max(of.values()) / of.total() for of in of_model] for of_model in tries])
+        kinds.append([[len({row["completion"] for row in of if row["reward"] == 1}) for of in rows] for rows in of_models])
+    rows = dict(zip(("base", "GRPO"), samples[seed], strict=True))
     trees = []
-    for why, i in tree.problems_to_draw(*c):
+    for why, i in tree.problems_to_draw(*(correct(of_model) for of_model in rows.values())):
         texts = {name: [(row["completion"] + tree.END * has_ended(row), row["reward"] == 1) for row in of[i]] for name, of in rows.items()}
         tries = {name: (tree.trie([text for text, _ in of]), {text for text, right in of if right}) for name, of in texts.items()}
         trees.append((f"{rows['base'][i][0]['prompt']}   {why}", tries))
     tree.draw_trees(trees, PICTURES / "search_tree.png")
-    lost, n = int(((c[0] > 0) & (c[1] == 0)).sum()), len(c[0])
+    (share_base, share_rl), (kinds_base, kinds_rl) = np.array(shares).swapaxes(0, 1), np.array(kinds).swapaxes(0, 1)
+    write(
+        "search_tree",
+        ["model", "share_of_the_likeliest", "low", "high", "different_correct", "low", "high"],
+        [["base", *interval(share_base), *interval(kinds_base)], ["GRPO", *interval(share_rl), *interval(kinds_rl)]],
+    )
+    likelier, fewer = interval(share_rl - share_base), interval(kinds_rl - kinds_base)
     return [
         Row(
             "Figure 1, left",
-            "some problems of the base are lost",
-            "Problem B",
-            f"{lost} of {n} problems",
-            "reproduced" if lost else "not reproduced",
-        )
+            "share of the samples of a problem that are its most frequent completion, RL − base",
+            "above 0",
+            show(*likelier),
+            verdict(*likelier[1:], +1),
+        ),
+        Row(
+            "Figure 1, left",
+            "number of different correct completions of a problem, RL − base",
+            "below 0",
+            f"{show(*fewer)} (base {kinds_base.mean():.1f})",
+            verdict(*fewer[1:], -1),
+        ),
     ]
 
 

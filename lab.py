@@ -5,6 +5,7 @@ ks, (of_base, of_rl) = lab.curves("countdown", lab.pairs("countdown"), "countdow
 """
 
 import csv
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,18 +27,18 @@ class Scale(NamedTuple):
     seeds: tuple
     problems: int  # held-out problems of an evaluation
     samples: int  # completions of each: the largest k
-    grpo_steps: int
-    sibling_steps: int  # of each algorithm that is compared
+    grpo_steps: int  # of GRPO and of each algorithm that it is compared with
+    grpo_problems: int  # of a rollout, 16 completions each
     prorl_steps: int
     pretraining: tuple = ()  # options of pretrain.py that are not its defaults
 
 
 SCALES = {
     "toy": Scale(
-        (0, 1), 4, 8, 4, 2, 4, ("--steps", 2, "--layers", 1, "--width", 16, "--heads", 2, "--demonstrations", 99)
+        (0, 1), 4, 8, 4, 4, 4, ("--steps", 2, "--layers", 1, "--width", 16, "--heads", 2, "--demonstrations", 99)
     ),  # for the tests
-    "quick": Scale((0,), 100, 256, 100, 60, 40),
-    "full": Scale((0, 1, 2), 200, 256, 300, 200, 80),
+    "quick": Scale((0,), 100, 256, 120, 64, 40),
+    "full": Scale((0, 1, 2), 200, 256, 200, 128, 80),
 }
 
 
@@ -86,12 +87,16 @@ class Lab:
         self.device_options = ["--device", device, "--dtype", dtype]
 
     def train(self, script, name, *options):
-        """The directory of a run of a script's `main`, trained now unless it is finished."""
-        directory = self.runs / name
+        """The directory of a run of a script's `main`, trained now unless it is finished. A run of other options is not taken for it."""
+        directory, options = self.runs / name, [str(option) for option in options]
+        asked_for = json.dumps([option.removeprefix(str(self.runs)) for option in options])
+        started = (directory / "checkpoint.pt").exists()
+        if started and (directory / "options.json").read_text() != asked_for:
+            run.fail(f"{directory} is a run of another scale: remove it, or choose another --runs")
         if not run.is_finished(directory):
-            started = (directory / "checkpoint.pt").exists()
-            new = [*options, *self.device_options]
-            script(["--run", str(directory), *(["--resume"] if started else map(str, new))])
+            run.make_directory(directory)
+            (directory / "options.json").write_text(asked_for)
+            script(["--run", str(directory), *(["--resume"] if started else [*options, *self.device_options])])
         return directory
 
     def evaluate(self, name, models, task, level=None, temperature=1.0, samples=None, seed=0):
@@ -121,11 +126,17 @@ class Lab:
 
     def base_and_rl(self, task, seed):
         """The base of a task, and what RL made of it: GRPO, or on carry ProRL on sums of up to ten digits. Four checkpoints are kept."""
-        start, steps = self.base(task, seed), self.steps_of_rl(task)
-        options = ["--base", start, "--seed", seed, "--steps", steps, "--keep-every", steps // 4]
+        start, keep = self.base(task, seed), ["--keep-every", self.steps_of_rl(task) // 4]
         if task == "carry":
-            return start, self.train(prorl.main, f"carry-prorl-s{seed}", *options)
-        return start, self.train(grpo.main, f"{task}-grpo-s{seed}", "--task", task, *options, "--eval-every", steps // 2)
+            options = ["--base", start, "--seed", seed, "--steps", self.scale.prorl_steps]
+            return start, self.train(prorl.main, f"carry-prorl-s{seed}", *options, *keep)
+        return start, self.train(grpo.main, f"{task}-grpo-s{seed}", "--task", task, *self.budget(task, seed), *keep)
+
+    def budget(self, task, seed):
+        """What GRPO shares with all that it is compared with: the base, the number of rollouts and of their problems, the learning rate."""
+        steps = self.scale.grpo_steps
+        common = ["--base", self.base(task, seed), "--seed", seed, "--steps", steps, "--eval-every", steps // 2]
+        return [*common, "--problems", self.scale.grpo_problems, "--lr", 1e-4]
 
     def steps_of_rl(self, task):
         return self.scale.prorl_steps if task == "carry" else self.scale.grpo_steps
@@ -138,12 +149,17 @@ class Lab:
         return run.load_model(directory, run.pick_device(self.device), self.dtype, [task])[0]
 
     def perplexities(self, judge, task, rows, each=16):
-        """PPL under the run `judge` of the first completions of each problem that ended: rows [[row, …] of each problem] -> (N,)."""
+        """PPL under the run `judge` of the first completions of each problem, those that ended: rows [[row, …] of each problem] ->
+        [array of each problem].
+        """
         problems = held_out_problems(TASKS[task], TASKS[task].test_levels, len(rows))
-        texts = [(p, row["completion"]) for p, of in zip(problems, rows, strict=True) for row in of[:each] if has_ended(row)]
-        if not texts:
+        texts = [[row["completion"] for row in of[:each] if has_ended(row)] for of in rows]
+        counts = [len(of) for of in texts]
+        if not sum(counts):
             run.fail(f"no completion of {task} ended: there is no perplexity to speak of")
-        return limits.perplexity(self.load(judge, task), TASKS[task], *zip(*texts, strict=True)).cpu().numpy()
+        repeated = [problem for problem, n in zip(problems, counts, strict=True) for _ in range(n)]
+        values = limits.perplexity(self.load(judge, task), TASKS[task], repeated, [text for of in texts for text in of])
+        return np.split(values.cpu().numpy(), np.cumsum(counts)[:-1])
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------

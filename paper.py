@@ -1,6 +1,6 @@
 """Both papers, claim by claim: what they say, what comes out here, and whether it reproduces. Writes RESULTS.md and results/paper/.
 
-    make paper SCALE=quick               half an hour on two CPU cores: one seed
+    make paper SCALE=quick               one seed, on two CPU cores
     python paper.py --scale full         three seeds, everything larger: a GPU, or a night
     python paper.py expansion resets     only these claims (claims_limit.py, claims_prorl.py)
 
@@ -73,7 +73,9 @@ def main(argv=None):
             continue
         print(f"\n=== {name}: {(CLAIMS[name].__doc__ or '').strip().splitlines()[0]}")
         rows = CLAIMS[name](lab)
-        finished.write_text(json.dumps({"scale": scale, "rows": rows}))
+        unfinished = finished.with_suffix(".partial")
+        unfinished.write_text(json.dumps({"scale": scale, "rows": rows}))
+        unfinished.replace(finished)
         print("\n".join(f"{row.verdict:15}  {row.claim}: {row.ours}" for row in rows))
         write_report(done, args.scale)
     write_report(done, args.scale)
