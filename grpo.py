@@ -308,8 +308,14 @@ def add_learning_options(parser, steps, lr, minibatches, temperature, beta, unen
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=lr, help="learning rate (DeepSeekMath: 1e-6)")
     parser.add_argument("--updates", type=run.number(int, 1), default=1, help="passes over each rollout, the paper's mu")
     parser.add_argument("--minibatches", type=run.number(int, 1), default=minibatches, help="optimizer steps per pass (ProRL: 4)")
-    parser.add_argument("--eps-low", type=run.number(float, 0, 1, low_included=False), help="clip below 1; default: the algorithm's")
-    parser.add_argument("--eps-high", type=run.number(float, 0, low_included=False), help="clip above 1; default: the algorithm's")
+    parser.add_argument(
+        "--eps-low",
+        type=run.number(float, 0, 1, low_included=False),
+        help="clip below 1, from a rollout's second step on; default: the algorithm's",
+    )
+    parser.add_argument(
+        "--eps-high", type=run.number(float, 0, low_included=False), help="clip above 1, likewise; default: the algorithm's"
+    )
     parser.add_argument("--beta", type=run.number(float, 0), default=beta, help="weight of the KL to the reference (DeepSeekMath: 0.04)")
     parser.add_argument(
         "--temperature", type=run.number(float, 0, low_included=False), default=temperature, help="of sampling (ProRL: 1.2)"

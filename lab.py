@@ -106,7 +106,8 @@ class Lab:
             options = [*models, "--task", task, "--problems", self.scale.problems, "--samples", samples or self.scale.samples]
             options += ["--temperature", temperature, "--seed", seed, "--out", out, *self.device_options]
             passk.main([str(option) for option in [*options, *(["--level", level] if level else [])]])
-        found = list(read_samples(out / "samples.jsonl", task).values())
+        levels = (level,) if level else TASKS[task].test_levels
+        found = list(read_samples(out / "samples.jsonl", task, levels).values())
         if any((len(rows), len(rows[0])) != (self.scale.problems, samples or self.scale.samples) for rows in found):
             run.fail(f"{out} was sampled at another scale: remove it, or choose another --runs")
         return found

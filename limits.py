@@ -37,7 +37,7 @@ from rollout import encode_prompts, rollout
 from samples import correct, has_ended, mean_entropy, problems_of, read_samples
 from tokenizer import EOS, PAD, encode
 from tree import END, draw_trees, problems_to_draw, trie
-from verifiers import TASKS
+from verifiers import TASKS, level_name
 
 RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"
 CELLS = ("both", "base only", "RL only", "neither")
@@ -170,16 +170,22 @@ def write_csv(path, header, rows):
 # The command
 
 
+def sampling(args):
+    """The command that writes the samples that are missing, and keeps the others."""
+    where = f"--task {args.task} --level {level_name(args.level)} --append --out {Path(args.samples).parent}"
+    return f"`python passk.py {' '.join(args.runs)} {where}`"
+
+
 def write_samples(args):
     """What `--samples` lacks, where it is the default: first the default runs if they are not trained, then passk.py as it is."""
     if args.samples != SAMPLES:
-        run.fail(f"{args.samples} does not exist: `python passk.py {' '.join(args.runs)} --out {Path(args.samples).parent}` writes it")
+        run.fail(f"{args.samples} does not exist: {sampling(args)} writes it")
     print(f"there are no samples in {args.samples} yet: drawing them first")
     options = ["--task", args.task, "--device", args.device, "--dtype", args.dtype, "--seed", str(args.seed)]
     if args.runs == RUNS and not run.is_finished(RUNS[1]):
         started = (Path(RUNS[1]) / "checkpoint.pt").exists()
         grpo.main(["--run", RUNS[1], *(["--resume"] if started else ["--base", RUNS[0], *options])])
-    passk.main([*args.runs, *options, "--out", str(Path(SAMPLES).parent)])
+    passk.main([*args.runs, *options, "--level", level_name(args.level), "--out", str(Path(SAMPLES).parent)])
 
 
 def from_samples(task, problems, samples, out):
@@ -269,7 +275,7 @@ def from_entropy(task, problems, samples, models, seed, out):
         label, path = f"{name}, T = {temperature:.2f}", out / f"matched_entropy-{name.replace(os.sep, '-')}.jsonl"
         with open(path, "w") as file:
             passk.evaluate(models[name], label, task, problems, n, temperature, 1.0, seed, file)
-        matched = read_samples(path, task.name)[label]
+        matched = read_samples(path, task.name, task.levels)[label]
         curves[name], curves[label] = curve(correct(samples[name])), curve(correct(matched))
         low, high = passk.bootstrap((curves[label] - curves[base])[:, -1:])
         ahead = curves[label][:, -1].mean() - curves[base][:, -1].mean()
@@ -288,24 +294,24 @@ def from_entropy(task, problems, samples, models, seed, out):
 def main(argv=None):
     parser = run.Parser(prog="limits.py", description="The analyses of Limit of RLVR, from the samples that passk.py wrote.")
     parser.add_argument("runs", nargs="*", metavar="RUN", default=RUNS, help="directories of runs, the base first")
-    parser.add_argument("--task", choices=TASKS, default="countdown", help="whose samples to read")
+    run.add_task_options(parser, "test_levels")
     parser.add_argument("--samples", default=SAMPLES, help="what passk.py wrote for these runs")
     parser.add_argument("--out", default="results/limits", help="directory to write to")
     run.add_device_options(parser)
     args = parser.parse_args(argv)
     if len(args.runs) < 2:
         run.fail("name the base and at least one other run")
-    names, device = passk.model_names(args.runs), run.pick_device(args.device)
+    args.level = run.check_levels(args.task, args.level, "test_levels")
+    names, device, task = passk.model_names(args.runs), run.pick_device(args.device), TASKS[args.task]
     if len(set(names)) < len(names):
         run.fail("the same run is named twice")
     if not Path(args.samples).exists():
         write_samples(args)
-    samples = read_samples(args.samples, args.task)
+    samples = read_samples(args.samples, args.task, args.level)
     if missing := [name for name in names if name not in samples]:
-        again = f"`python passk.py {' '.join(args.runs)} --out {Path(args.samples).parent}`"
-        run.fail(f"{args.samples} has samples of {', '.join(samples)}, not of {', '.join(missing)}: {again} writes them")
+        run.fail(f"{args.samples} has samples of {', '.join(samples)}, not of {', '.join(missing)}: {sampling(args)} writes them")
     samples = {name: samples[name] for name in names}
-    task, problems = problems_of(samples[names[0]], args.samples)
+    problems = problems_of(samples[names[0]], task, args.level, args.samples)
     loaded = [run.load_model(directory, device, args.dtype, [task.name]) for directory in args.runs]
     models = dict(zip(names, (model for model, _ in loaded), strict=True))
     texts = pretraining_corpus(loaded[0][1], args.runs[0], task)

@@ -180,6 +180,8 @@ def main(argv=None):
     args, saved = run.parse(parser, argv)
     algorithm = ALGORITHMS["prorl"]
     settle(args, algorithm)
+    if args.keep_optimizer and not args.resets:
+        run.fail("--keep-optimizer says what a reset does, and --no-resets that there is none")
 
     device = run.pick_device(args.device)
     stages = [parse_stage(text) for text in args.stages]

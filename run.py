@@ -263,7 +263,8 @@ class Run:
                 if not (self.directory / name).exists():
                     fail(f"{self.directory / name} is gone: the run cannot resume without it")
                 os.truncate(self.directory / name, size)
-        (self.directory / "config.json").write_text(json.dumps(vars(args), indent=2) + "\n")
+        config = {name: "inf" if value == float("inf") else value for name, value in vars(args).items()}  # JSON knows no infinity
+        (self.directory / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
     def steps(self, total):
         """The step numbers still to be done, with a progress bar. Saves every `--save-every` steps and at the end; after Ctrl-C it
@@ -350,8 +351,8 @@ class Timer:
         self()
 
     def __call__(self):
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
         now = time.perf_counter()
         elapsed, self.last = now - getattr(self, "last", now), now
         return elapsed

@@ -10,15 +10,15 @@ import numpy as np
 
 import run
 from tokenizer import encode
-from verifiers import TASKS, held_out_problems
+from verifiers import held_out_problems, level_name
 
 
-def read_samples(path, task):
-    """The samples of each model on a task, in the file's order: {model: [[row, …] of each problem]}.
+def read_samples(path, task, levels):
+    """The samples of each model on these levels of a task, in the file's order: {model: [[row, …] of each problem]}.
 
     One line and exit code 2 if the file is missing or damaged, or if a model lacks samples of a problem.
     """
-    groups, number = {}, 0
+    groups, number, others = {}, 0, set()
     kinds = {"model": str, "task": str, "level": int, "prompt": str, "completion": str, "reward": float, "logp": float, "tokens": int}
     try:
         with open(path, encoding="utf-8") as file:
@@ -27,7 +27,8 @@ def read_samples(path, task):
                 row = json.loads(line)
                 if not all(isinstance(row[key], kind) for key, kind in kinds.items()) or row["tokens"] < 1:
                     raise ValueError
-                if row["task"] != task:
+                if row["task"] != task or row["level"] not in levels:
+                    others.add((row["task"], row["level"]))
                     continue
                 if has_ended(row):
                     encode(row["completion"])  # ValueError for what this vocabulary cannot have written
@@ -39,21 +40,20 @@ def read_samples(path, task):
     shapes = {tuple((problem, len(rows)) for problem, rows in problems.items()) for problems in groups.values()}
     one = next(iter(shapes), ())
     if not shapes:
-        run.fail(f"{path} has no samples of {task}")
+        run.fail(
+            f"{path} has no samples of {task}, level {level_name(levels)}" + "".join(f"; of {t}, level {n}" for t, n in sorted(others))
+        )
     if len(shapes) != 1 or len({n for _, n in one}) != 1:
         run.fail(f"{path} is damaged: it must have the same number of samples of every problem by each model")
     return {model: list(problems.values()) for model, problems in groups.items()}
 
 
-def problems_of(samples, path):
-    """The task and its problems, which the samples only name by their prompts. samples: [[row, …] of each problem]"""
-    task, problems = TASKS[samples[0][0]["task"]], []
-    levels = {rows[0]["level"] for rows in samples}
-    if levels <= set(task.levels):
-        problems = held_out_problems(task, tuple(range(min(levels), max(levels) + 1)), len(samples))
+def problems_of(samples, task, levels, path):
+    """The held-out problems, which the samples only name by their prompts. samples: [[row, …] of each problem]"""
+    problems = held_out_problems(task, levels, len(samples))
     if [problem.prompt for problem in problems] != [rows[0]["prompt"] for rows in samples]:
         run.fail(f"{path} has samples of other problems than the held-out ones of this version: run passk.py again")
-    return task, problems
+    return problems
 
 
 def has_ended(row):

@@ -46,7 +46,7 @@ def written(path, rows):
 def test_samples_are_grouped_by_model_and_problem(tmp_path):
     x, y = "1 2 3=6:", "1 1 1=3:"
     rows = [row(m, p, reward=r) for m in ("b", "a") for p, r in ((x, 1.0), (y, 0.5), (x, 0.0), (y, 1.0))]
-    samples = read_samples(written(tmp_path / "samples.jsonl", rows), "countdown")
+    samples = read_samples(written(tmp_path / "samples.jsonl", rows), "countdown", (3,))
     assert list(samples) == ["b", "a"]
     assert [[r["reward"] for r in problem] for problem in samples["a"]] == [[1.0, 0.0], [0.5, 1.0]]
     np.testing.assert_array_equal(correct(samples["a"]), [1, 1])
@@ -80,12 +80,12 @@ def test_what_has_ended_has_one_token_more_than_characters():
 def test_damaged_samples_are_named_in_one_line(text, tmp_path, capsys):
     path = tmp_path / "samples.jsonl"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    assert str(path) in refused(capsys, lambda argv: read_samples(argv[0], "countdown"), [path])
+    assert str(path) in refused(capsys, lambda argv: read_samples(argv[0], "countdown", (3,)), [path])
 
 
 def test_samples_that_are_not_there_are_named_in_one_line(tmp_path, capsys):
     for path in (tmp_path / "none", tmp_path):
-        assert f"cannot read {path}" in refused(capsys, lambda argv: read_samples(argv[0], "countdown"), [path])
+        assert f"cannot read {path}" in refused(capsys, lambda argv: read_samples(argv[0], "countdown", (3,)), [path])
 
 
 # ----------------------------------------------------------------------------------------------------------------- the analyses
@@ -297,7 +297,8 @@ def read(path):
 
 
 def test_from_end_to_end(runs, tmp_path, capsys):
-    limits.main([*three(runs), "--samples", str(runs / "passk" / "samples.jsonl"), "--out", str(tmp_path), "--device", "cpu"])
+    where = ["--samples", str(runs / "passk" / "samples.jsonl"), "--level", "3", "--out", str(tmp_path), "--device", "cpu"]
+    limits.main([*three(runs), *where])
     printed = capsys.readouterr().out
     assert "one (RL) against base (base)" in printed and "two (RL) against base (base)" in printed and "note:" not in printed
     names = "coverage.csv histogram.csv histogram.png matched_entropy-one.jsonl matched_entropy-two.jsonl matched_entropy.csv"
@@ -305,7 +306,7 @@ def test_from_end_to_end(runs, tmp_path, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == names.split()
     assert all(p.stat().st_size > 10_000 for p in tmp_path.glob("*.png"))
 
-    c = {name: correct(rows) for name, rows in read_samples(runs / "passk" / "samples.jsonl", "countdown").items()}
+    c = {name: correct(rows) for name, rows in read_samples(runs / "passk" / "samples.jsonl", "countdown", TASK.levels).items()}
     assert c["base"].sum() > 0
     for name in ("one", "two"):
         cells = {r["cell"]: r for r in read(tmp_path / "coverage.csv") if r["model"] == name}
@@ -315,8 +316,8 @@ def test_from_end_to_end(runs, tmp_path, capsys):
         gap = float((c["base"] > 0).mean() - c[name].mean() / 16)
         summary = {r["quantity"]: r["here"] for r in read(tmp_path / "summary.csv") if r["model"] == name}
         assert summary["ΔSE, base pass@16 − RL pass@1"] == f"{gap:.3f}"
-        entropy = mean_entropy(read_samples(runs / "passk" / "samples.jsonl", "countdown")["base"])
-        (label, matched), *_ = read_samples(tmp_path / f"matched_entropy-{name}.jsonl", "countdown").items()
+        entropy = mean_entropy(read_samples(runs / "passk" / "samples.jsonl", "countdown", TASK.levels)["base"])
+        (label, matched), *_ = read_samples(tmp_path / f"matched_entropy-{name}.jsonl", "countdown", TASK.levels).items()
         assert abs(mean_entropy(matched) - entropy) < 0.15
         curve = {(r["model"], int(r["k"])): float(r["pass_at_k"]) for r in read(tmp_path / "matched_entropy.csv")}
         assert curve[name, 1] == pytest.approx(c[name].mean() / 16, abs=1e-4)
@@ -330,7 +331,7 @@ def test_from_end_to_end(runs, tmp_path, capsys):
     medians = {(r["by"], r["text_of"]): float(r["median"]) for r in read(tmp_path / "perplexity.csv")}
     rows = [
         r
-        for problem in read_samples(runs / "passk" / "samples.jsonl", "countdown")["two"]
+        for problem in read_samples(runs / "passk" / "samples.jsonl", "countdown", TASK.levels)["two"]
         for r in problem
         if has_ended(r) and r["completion"]
     ]
@@ -341,29 +342,32 @@ def test_from_end_to_end(runs, tmp_path, capsys):
 def test_samples_of_another_temperature_are_noted(runs, tmp_path, capsys):
     cold = ["--temperature", "0.4", "--level", "3", "--problems", "20", "--samples", "16", "--device", "cpu"]
     passk.main([*three(runs)[:2], *cold, "--out", str(tmp_path / "cold")])
-    limits.main([*three(runs)[:2], "--samples", str(tmp_path / "cold" / "samples.jsonl"), "--out", str(tmp_path), "--device", "cpu"])
+    where = ["--samples", str(tmp_path / "cold" / "samples.jsonl"), "--level", "3", "--out", str(tmp_path), "--device", "cpu"]
+    limits.main([*three(runs)[:2], *where])
     assert "note: the samples of base have other log-probs" in capsys.readouterr().out
 
 
 def test_earlier_results_stay_until_all_new_ones_are_there(runs, tmp_path, monkeypatch):
     (tmp_path / "coverage.csv").write_text("earlier results")
     monkeypatch.setattr(limits, "from_entropy", lambda *args: 1 / 0)
+    where = ["--samples", str(runs / "passk" / "samples.jsonl"), "--level", "3", "--out", str(tmp_path), "--device", "cpu"]
     with pytest.raises(ZeroDivisionError):
-        limits.main([*three(runs)[:2], "--samples", str(runs / "passk" / "samples.jsonl"), "--out", str(tmp_path), "--device", "cpu"])
+        limits.main([*three(runs)[:2], *where])
     assert [p.name for p in tmp_path.iterdir()] == ["coverage.csv"] and (tmp_path / "coverage.csv").read_text() == "earlier results"
 
 
 def test_what_does_not_fit_is_refused_in_one_line(runs, tmp_path, capsys):
-    samples, out = runs / "passk" / "samples.jsonl", ["--out", tmp_path / "out"]
+    samples, out = runs / "passk" / "samples.jsonl", ["--level", "3", "--out", tmp_path / "out"]
     base, one, _ = three(runs)
     (tmp_path / "other").mkdir()
     line = refused(capsys, limits.main, [base, tmp_path / "other", "--samples", samples, *out])
     assert "not of other" in line
     assert "the first run must be the base" in refused(capsys, limits.main, [one, base, "--samples", samples, *out]).replace("\r", "\n")
     missing = tmp_path / "none" / "samples.jsonl"
-    assert f"`python passk.py {base} {one} --out {missing.parent}` writes it" in refused(
-        capsys, limits.main, [base, one, "--samples", missing, *out]
-    )
+    again = f"`python passk.py {base} {one} --task countdown --level 3 --append --out {missing.parent}` writes it"
+    assert again in refused(capsys, limits.main, [base, one, "--samples", missing, *out])
+    other_level = refused(capsys, limits.main, [base, one, "--samples", samples, "--out", tmp_path / "out"])
+    assert "has no samples of countdown, level 4; of countdown, level 3" in other_level
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
     for change in ({"task": "chess"}, {"level": 99}, {"level": 4}):
         changed = written(tmp_path / "changed.jsonl", [r | change for r in rows])
@@ -390,6 +394,6 @@ def test_without_options_what_is_missing_is_made(runs, tmp_path, monkeypatch):
     where = ["--task", "countdown", "--device", "cpu", "--dtype", "float32", "--seed"]
     assert called == [
         ("grpo", ["--run", "runs/grpo", "--base", "runs/base", *where, "3"]),
-        ("passk", ["runs/base", "runs/grpo", *where, "3", "--out", "results/passk"]),
-        ("passk", ["runs/base", "runs/other", *where, "0", "--out", "results/passk"]),
+        ("passk", ["runs/base", "runs/grpo", *where, "3", "--level", "4", "--out", "results/passk"]),
+        ("passk", ["runs/base", "runs/other", *where, "0", "--level", "4", "--out", "results/passk"]),
     ]

@@ -85,6 +85,26 @@ def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, cap
     assert capsys.readouterr().out.count("done before") == len(CLAIMS)
 
 
+def test_a_run_of_another_scale_is_not_taken_for_this_one(tmp_path, capsys):
+    """Trained with 4 steps, asked for with 5; what is there stays. The same options, with the runs elsewhere, are the same run."""
+    here = lab.Lab(SCALES["toy"], tmp_path, "cpu", "float32")
+    options = ["--base", tmp_path / "base", "--steps"]
+
+    def script(argv):
+        assert argv[:2] == ["--run", str(tmp_path / "one")] and "--steps" in argv
+        (tmp_path / "one" / "checkpoint.pt").write_text("trained")
+
+    here.train(script, "one", *options, 4)
+    assert "another scale" in refused(capsys, lambda _: here.train(script, "one", *options, 5), [])
+    assert (tmp_path / "one" / "checkpoint.pt").read_text() == "trained"
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "one").rename(tmp_path / "moved" / "one")
+    there = lab.Lab(SCALES["toy"], tmp_path / "moved", "cpu", "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab.run, "is_finished", lambda directory: True)
+        assert there.train(script, "one", "--base", tmp_path / "moved" / "base", "--steps", 4) == tmp_path / "moved" / "one"
+
+
 @pytest.mark.parametrize("options", ["chess", "--scale huge", "--seeds", "--seeds -1", "--seeds x", "--device tpu"])
 def test_bad_options_of_paper(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

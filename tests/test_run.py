@@ -342,14 +342,14 @@ IMPOSSIBLE = {
           | --level 1-9999999999""",
     prorl.main: f"""{RUNS.replace("| --task chess | --level 9 | --level x", "")} | --stages | --stages chess | --stages carry:1
           | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1
-          | --minibatches 5 --problems 4""",
+          | --minibatches 5 --problems 4 | --keep-optimizer --no-resets | --level 4""",
     ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
           | --kl-target 1 --beta 0 | --reward people | --minibatches 5 --problems 4""",
     reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",
     distill.main: f"{RUNS} | --solutions 0 | --group 0 | --temperature 0 | --batch 0",
     overoptimisation.main: "--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0 | --level 9",
     passk.main: """ | none | none --samples 4 --max-k 8 | none --problems 1 | none --top-p 0 | none --top-p 1.1 | none --temperature -1""",
-    limits.main: """--nonsense | --seed -1 | --device tpu | --dtype float8 | --samples none | none | none none | none other
+    limits.main: """--nonsense | --level 9 | --seed -1 | --device tpu | --dtype float8 | --samples none | none | none none | none other
           | none other --samples none""",
 }
 
