@@ -1,7 +1,7 @@
 """The laboratory in which the claims of both papers are tested: what trains and samples, once, and how a verdict is read off an interval.
 
 lab = Lab(SCALES["quick"], "runs/paper/quick", device="auto", dtype="float32")
-ks, (of_base, of_rl) = lab.curves("countdown", lab.pairs("countdown"), "countdown")        each (S seeds, problems, K)
+of_base, of_rl = lab.curves(lab.pairs("countdown"), "countdown")        each (S seeds, problems, K), for k in lab.ks
 """
 
 import csv
@@ -18,7 +18,7 @@ import pretrain
 import prorl
 import run
 from samples import correct, has_ended, read_samples
-from verifiers import TASKS, held_out_problems
+from verifiers import TASKS, held_out_problems, level_name
 
 PICTURES = Path("results/paper")
 
@@ -56,12 +56,18 @@ class Row(NamedTuple):
 # Intervals and verdicts
 
 
-def interval(values, resamples=2000, seed=0):
-    """Mean and 95 % bootstrap interval over problems, and over seeds where there are several: values (S, problems) -> (mean, low, high)."""
+def interval(values, of=float, resamples=2000, seed=0):
+    """A statistic of means and its 95 % bootstrap interval over problems, and over seeds where there are several -> (value, low, high).
+
+    values (S, problems), or (M, S, problems) for `of` to make one number of M means: of the same seeds and problems in each draw.
+    """
     values, rng = np.asarray(values, dtype=float), np.random.default_rng(seed)
-    S, P = values.shape
-    drawn = [values[np.ix_(rng.integers(S, size=S), rng.integers(P, size=P))].mean() for _ in range(resamples)]
-    return float(values.mean()), *map(float, np.percentile(drawn, [2.5, 97.5]))
+    S, P = values.shape[-2:]
+    drawn = []
+    for _ in range(resamples):
+        s, p = np.ix_(rng.integers(S, size=S), rng.integers(P, size=P))
+        drawn.append(of(values[..., s, p].mean(axis=(-2, -1))))
+    return float(of(values.mean(axis=(-2, -1)))), *map(float, np.percentile(drawn, [2.5, 97.5]))
 
 
 def verdict(low, high, expected):
@@ -71,9 +77,9 @@ def verdict(low, high, expected):
     return "not reproduced"
 
 
-def show(mean, low, high, sign=True):
+def show(mean, low, high, sign=True, digits=3):
     """`+0.123 [+0.045, +0.200]`"""
-    form = "+.3f" if sign else ".3f"
+    form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
 
 
@@ -85,13 +91,14 @@ class Lab:
     def __init__(self, scale, runs, device, dtype):
         self.scale, self.runs, self.device, self.dtype = scale, Path(runs), device, dtype
         self.device_options = ["--device", device, "--dtype", dtype]
+        self.ks = passk.powers_of_two(scale.samples)
 
     def train(self, script, name, *options):
         """The directory of a run of a script's `main`, trained now unless it is finished. A run of other options is not taken for it."""
         directory, options = self.runs / name, [str(option) for option in options]
         asked_for = json.dumps([option.removeprefix(str(self.runs)) for option in options])
         started = (directory / "checkpoint.pt").exists()
-        if started and (directory / "options.json").read_text() != asked_for:
+        if started and not ((record := directory / "options.json").exists() and record.read_text() == asked_for):
             run.fail(f"{directory} is a run of another scale: remove it, or choose another --runs")
         if not run.is_finished(directory):
             run.make_directory(directory)
@@ -99,28 +106,32 @@ class Lab:
             script(["--run", str(directory), *(["--resume"] if started else [*options, *self.device_options])])
         return directory
 
-    def evaluate(self, name, models, task, level=None, temperature=1.0, samples=None, seed=0):
-        """Sample the runs `models` on held-out problems, once -> the completions of each, [[row, …] of each problem], in their order."""
-        out = self.runs / "samples" / name
-        if not (out / "passk.csv").exists():
-            options = [*models, "--task", task, "--problems", self.scale.problems, "--samples", samples or self.scale.samples]
+    def evaluate(self, directory, task, level=None, temperature=1.0, seed=0):
+        """Sample a run on held-out problems, once -> its completions, [[row, …] of each problem]. level: as --level takes it."""
+        level = level or level_name(TASKS[task].test_levels)
+        out = self.runs / "samples" / f"{'-'.join(directory.relative_to(self.runs).parts)}-{task}-{level}-T{temperature}-seed{seed}"
+        table = out / "passk.csv"
+        if not table.exists() or table.stat().st_mtime < (directory / "checkpoint.pt").stat().st_mtime:
+            options = [directory, "--task", task, "--level", level, "--problems", self.scale.problems, "--samples", self.scale.samples]
             options += ["--temperature", temperature, "--seed", seed, "--out", out, *self.device_options]
-            passk.main([str(option) for option in [*options, *(["--level", level] if level else [])]])
-        levels = (level,) if level else TASKS[task].test_levels
-        found = list(read_samples(out / "samples.jsonl", task, levels).values())
-        if any((len(rows), len(rows[0])) != (self.scale.problems, samples or self.scale.samples) for rows in found):
+            passk.main([str(option) for option in options])
+        (rows,) = read_samples(out / "samples.jsonl", task, run.level_range(level)).values()
+        if (len(rows), len(rows[0])) != (self.scale.problems, self.scale.samples):
             run.fail(f"{out} was sampled at another scale: remove it, or choose another --runs")
-        return found
+        return rows
 
-    def curves(self, name, models_of_seed, task, level=None, temperature=1.0):
-        """pass@k of several models over all seeds. models_of_seed: {seed: [run, …]} -> ks, and for each model (S, problems, K)."""
-        found = []
-        for seed, models in models_of_seed.items():
-            rows = self.evaluate(f"{name}-s{seed}", models, task, level, temperature, seed=seed)
-            n = len(rows[0][0])
-            ks = passk.powers_of_two(n)
-            found.append([np.stack([passk.pass_at_k(n, correct(of_model), k) for k in ks], axis=1) for of_model in rows])
-        return ks, np.array(found).swapaxes(0, 1)
+    def pass_at_k(self, rows):
+        """[[row, …] of each problem] -> (problems, K), for k = 1, 2, 4, …"""
+        n, c = len(rows[0]), correct(rows)
+        return np.stack([passk.pass_at_k(n, c, k) for k in self.ks], axis=1)
+
+    def curves(self, models_of_seed, task, level=None, temperature=1.0):
+        """pass@k of several models over all seeds. models_of_seed: {seed: [run, …]} -> (S, problems, K) for each model."""
+        found = [
+            [self.pass_at_k(self.evaluate(model, task, level, temperature, seed)) for model in models]
+            for seed, models in models_of_seed.items()
+        ]
+        return np.array(found).swapaxes(0, 1)
 
     def base(self, task, seed):
         return self.train(pretrain.main, f"{task}-base-s{seed}", "--task", task, "--seed", seed, *self.scale.pretraining)
@@ -143,7 +154,7 @@ class Lab:
         return self.scale.prorl_steps if task == "carry" else self.scale.grpo_steps
 
     def pairs(self, task):
-        """{seed: (base, RL model)}"""
+        """{seed: (base, RL model)} of a task"""
         return {seed: self.base_and_rl(task, seed) for seed in self.scale.seeds}
 
     def load(self, directory, task):
@@ -167,15 +178,6 @@ class Lab:
 # Tables and pictures
 
 
-def plots():
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
 def write(name, header, rows):
     with open(PICTURES / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows([header, *([f"{x:.4f}" if isinstance(x, float) else x for x in row] for row in rows)])
@@ -184,7 +186,7 @@ def write(name, header, rows):
 def save(figure, name):
     figure.tight_layout()
     figure.savefig(PICTURES / f"{name}.png", dpi=130)
-    plots().close(figure)
+    limits.plots().close(figure)
 
 
 def draw_pass_at_k(axes, ks, curves):

@@ -36,7 +36,7 @@ from model import log_probs
 from rollout import encode_prompts, rollout
 from samples import correct, has_ended, mean_entropy, problems_of, read_samples
 from tokenizer import EOS, PAD, encode
-from tree import END, draw_trees, problems_to_draw, trie
+from tree import draw_trees, of_samples, problems_to_draw
 from verifiers import TASKS, level_name
 
 RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"
@@ -203,9 +203,7 @@ def from_samples(task, problems, samples, out):
 
     trees = []
     for why, i in problems_to_draw(c[base], c[others[0]]):
-        texts = {name: [(row["completion"] + END * has_ended(row), row["reward"] == 1) for row in samples[name][i]] for name in samples}
-        tries = {name: (trie([text for text, _ in rows]), {text for text, right in rows if right}) for name, rows in texts.items()}
-        trees.append((f"{problems[i].prompt}   {why}", tries))
+        trees.append((f"{problems[i].prompt}   {why}", {name: of_samples(samples[name][i]) for name in samples}))
     draw_trees(trees, out / "tree.png")
 
     k = 2 ** min(8, n.bit_length() - 1)

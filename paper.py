@@ -5,7 +5,7 @@
     python paper.py expansion resets     only these claims (claims_limit.py, claims_prorl.py)
 
 A claim trains the models it needs and samples them, in runs/paper/<scale>/; what is there already is not done again, and what was
-stopped goes on. A verdict is read off an interval, by a rule that stands beside it, and not by eye.
+stopped goes on. A verdict is read off an interval, or follows from the rule that the claim states, and not by eye.
 """
 
 import json
@@ -26,8 +26,10 @@ def report(done, claims, scale_name):
         "# Results",
         "",
         "Written by `paper.py`; do not edit. Each line is a claim of one of the two papers, with the paper's own number, ours, and a",
-        "verdict that is read off the interval: **reproduced** if it lies on the side that the paper says, **reversed** if on the other,",
-        "**not reproduced** if it holds 0. Intervals are 95 % bootstrap intervals over problems (and over seeds where there are several).",
+        "verdict: **reproduced** if the interval of ours lies on the side of 0 that the paper says, **reversed** if on the other, **not",
+        "reproduced** if it holds 0; or by the rule that the claim states. Intervals are 95 % bootstrap intervals over problems, and over",
+        "seeds where there are several: of three seeds such an interval is little more than the range. With one seed a verdict is about",
+        "these models alone.",
     ]
     for name in (name for name in claims if name in done):
         scale, rows = done[name]
@@ -42,8 +44,8 @@ def report(done, claims, scale_name):
             "",
             f"`python paper.py {name} --scale {scale_name} --seeds {seeds} --problems {scale.problems}` ({sizes})",
         ]
-        if (PICTURES / f"{name}.png").exists():
-            lines += ["", f"![{name}]({PICTURES}/{name}.png)"]
+        for picture in sorted(PICTURES.glob(f"{name}*.png"), key=lambda path: (len(path.stem), path.stem)):
+            lines += ["", f"![{picture.stem.replace('-', ': ')}]({picture})"]
     return "\n".join(lines) + "\n"
 
 

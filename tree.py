@@ -9,6 +9,8 @@ from collections import Counter
 
 import numpy as np
 
+from samples import has_ended
+
 END = "■"  # a completion's end, as a token of its own: `1+2` may be a whole answer and the beginning of another
 
 
@@ -25,6 +27,12 @@ def problems_to_draw(c_base, c_rl):
 def trie(texts):
     """How many completions begin with each prefix: texts, each with END if it ended -> {prefix: count}, "" being the root."""
     return Counter(text[:i] for text in texts for i in range(len(text) + 1))
+
+
+def of_samples(rows):
+    """One problem's samples as a tree: its prefixes' counts, and which completions are right, with END. rows: as read by samples.py"""
+    texts = [(row["completion"] + END * has_ended(row), row["reward"] == 1) for row in rows]
+    return trie([text for text, _ in texts]), {text for text, right in texts if right}
 
 
 def prune(counts, correct, least):

@@ -9,7 +9,7 @@ from test_run import refused
 import lab
 import paper
 import pretrain
-from claims_prorl import LEVELS, regime
+from claims_prorl import LEVELS, correlation, regime
 from lab import SCALES, Row, Scale, interval, verdict
 from paper import CLAIMS, report
 from verifiers import TASKS, held_out_problems
@@ -22,6 +22,9 @@ def test_an_interval_covers_problems_and_seeds():
     assert mean == pytest.approx(values.mean()) and low < mean < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
     assert interval(np.ones((3, 5))) == (1.0, 1.0, 1.0)
+    both = rng.random((2, 3, 400)) + np.arange(2)[:, None, None]
+    assert interval(both, np.ptp)[0] == pytest.approx(np.ptp(both.mean(axis=(1, 2)))), "a statistic of several means"
+    assert interval([values, 3 * values], lambda m: m[1] / m[0]) == pytest.approx((3.0, 3.0, 3.0)), "of the same problems in each draw"
     apart = np.repeat([[0.0], [1.0]], 400, axis=1)  # two seeds that disagree: the problems say nothing about that
     assert interval(apart)[2] - interval(apart)[1] == pytest.approx(1.0)
 
@@ -38,12 +41,22 @@ def test_a_verdict_is_read_off_the_interval(low, high, expected, said):
 
 
 def test_regimes_by_hand():
-    assert regime([0.9, 0.8, 0.7, 0.7, 0.7]) == regime([0.9, 0.95, 0.92, 0.91, 0.92]) == "diminish"
-    assert regime([0.2, 0.5, 0.6, 0.61, 0.62]) == "plateau" and regime([0.2, 0.3, 0.4, 0.5, 0.7]) == "sustained"
+    low, middle, high = (np.random.default_rng(0).normal(mean, 0.05, (2, 200)) for mean in (0.2, 0.5, 0.7))
+    again = middle + np.random.default_rng(1).normal(0, 0.05, middle.shape)
+    assert regime(high, middle, low) == regime(middle, low, again - 0.01) == "diminish"
+    assert regime(low, middle, again) == "plateau" and regime(low, middle, high) == "sustained"
+
+
+def test_a_correlation_is_judged_by_tasks():
+    falling = [[task, 1, x, 1 - x + shift] for task, x, shift in (("a", 0.1, 0.1), ("b", 0.4, -0.1), ("c", 0.6, 0.1), ("d", 0.9, 0.0))]
+    r, low, high = correlation(falling, 3)
+    assert r == pytest.approx(np.corrcoef([0.1, 0.4, 0.6, 0.9], [1.0, 0.5, 0.5, 0.1])[0, 1]) and low <= r <= high < 0
+    one_task = [["a", i, x, 1 - x] for i, x in enumerate((0.1, 0.3, 0.5))] + [["b", 0, 0.9, 0.9], ["c", 0, 0.05, 0.1]]
+    assert correlation(one_task, 3)[2] > 0, "that one task's levels fall says nothing about the others"
 
 
 def test_levels_are_the_tasks_own():
-    assert set(LEVELS) == set(TASKS)
+    assert set(LEVELS) <= set(TASKS)
     for task, levels in LEVELS.items():
         assert set(levels) <= set(TASKS[task].pretrain_levels)
         for level in levels:
