@@ -59,9 +59,9 @@ def write_solutions(teacher, task, levels, n, G, rng, temperature=1.0):
 
 def teacher_model(args, device):
     """The teacher: a run that knows the task. The default is half as deep again as the base and reads a third more demonstrations, others
-    than the base did.
+    than a base's (a seed that no base has).
     """
-    options = ["--layers", "6", "--batch", "128", "--steps", str(2 * TASKS[args.task].pretrain_steps // 3), "--seed", "1"]
+    options = ["--layers", "6", "--batch", "128", "--steps", str(2 * TASKS[args.task].pretrain_steps // 3), "--seed", "1000"]
     return pretrain.base_model(args.teacher, {args.task: args.level}, args, device, "teacher", options)[0].requires_grad_(False)
 
 

@@ -303,7 +303,7 @@ def add_learning_options(parser, steps, lr, minibatches, temperature, beta, unen
     """The options of `sample_groups` and `policy_step`, for this script and for prorl.py."""
     parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
     parser.add_argument("--steps", type=run.number(int, 1), default=steps, help="rollouts")
-    parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout (ProRL: 256)")
+    parser.add_argument("--problems", type=run.number(int, 1), default=64, help="problems per rollout (ProRL: 256)")
     parser.add_argument("--group", type=run.number(int, 2), default=16, help="completions per problem, G (DeepSeekMath: 64)")
     parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=lr, help="learning rate (DeepSeekMath: 1e-6)")
     parser.add_argument("--updates", type=run.number(int, 1), default=1, help="passes over each rollout, the paper's mu")
@@ -341,7 +341,7 @@ def main(argv=None):
     parser = run.Parser(prog="grpo.py", description="Train a policy with GRPO, or with one of its siblings, on a verifiable reward.")
     parser.add_argument("--algorithm", choices=ALGORITHMS, default="grpo", help="a row of the table of what differs")
     run.add_task_options(parser, "train_levels")
-    add_learning_options(parser, steps=160, lr=5e-5, minibatches=1, temperature=1.0, beta=0.0, unended_penalty=0.0)
+    add_learning_options(parser, steps=180, lr=1e-4, minibatches=1, temperature=1.0, beta=0.0, unended_penalty=0.0)
     run.add_run_options(parser, "runs/grpo")
     args, saved = run.parse(parser, argv)
     args.level = run.check_levels(args.task, args.level, "train_levels")

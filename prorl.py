@@ -2,8 +2,8 @@
 
     L(θ) = E[min(ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â)] − β D_KL(π_θ‖π_ref),     ε_low = 0.2, ε_high = 0.4
 
-Four things are added to GRPO, and three of them are rows and columns of the table in grpo.py: the upper clip is wider, so that an
-unlikely token can grow (clip-higher); groups that are all right or all wrong are replaced (dynamic sampling); sampling is hotter. The
+Four things are added to GRPO. Two are columns of the table in grpo.py: the upper clip is wider, so that an unlikely token can grow
+(clip-higher), and groups that are all right or all wrong are replaced (dynamic sampling). Sampling is hotter, which is an option. The
 fourth is the **reset**. The KL keeps the policy near the reference, so in the end it stops all progress; when validation has not
 improved for a while, the reference becomes a copy of the policy and the optimizer starts afresh. The KL is 0 again, and the run goes on.
 
@@ -175,7 +175,7 @@ def main(argv=None):
     parser.add_argument("--min-gain", type=run.number(float, 0), default=0.005, help="what counts as a gain")
     parser.add_argument("--validation-problems", type=run.number(int, 1), default=128, help="of each task, in the blend")
     add_learning_options(parser, steps=100, lr=1e-4, minibatches=4, temperature=1.2, beta=0.01, unended_penalty=0.5)
-    parser.set_defaults(base="runs/base-carry", problems=64, eval_every=5)
+    parser.set_defaults(base="runs/base-carry", eval_every=5)
     run.add_run_options(parser, "runs/prorl")
     args, saved = run.parse(parser, argv)
     algorithm = ALGORITHMS["prorl"]
@@ -196,13 +196,16 @@ def main(argv=None):
     schedule = Schedule(len(stages), args.advance, args.patience if args.resets else float("inf"), args.min_gain)
 
     this = run.Run(args, saved, tasks, model=policy, reference=reference, optimizer=optimizer, schedule=schedule)
+    clock = run.Timer(device)
     for step in this.steps(args.steps):
-        stage = stages[schedule.stage]
+        number, stage = schedule.stage, stages[schedule.stage]
         name = this.rng.choice(list(stage.levels))
         task, options = TASKS[name], argparse.Namespace(**vars(args) | {"max_tokens": stage.max_tokens or TASKS[name].max_tokens})
         problems, batch, sampled = sample_groups(policy, task, stage.levels[name], this.rng, args.problems, options, algorithm)
+        rollout_s = clock()
         before = [p.detach().clone() for p in policy.parameters()]
         numbers = policy_step(policy, reference, optimizer, batch, options, algorithm) | sampled
+        update_s, tokens = clock(), batch.mask.sum().item()
         moved = torch.stack([(p.detach() - q).norm() for p, q in zip(policy.parameters(), before, strict=True)]).norm().item()
 
         validation, of_stage, event = None, None, ""
@@ -213,8 +216,10 @@ def main(argv=None):
         if event == "reset":
             reset_reference(reference, policy, optimizer, args.keep_optimizer)
             this.save_soon()
-        numbers |= {"task": name, "stage": schedule.stage, "resets": schedule.resets, "event": event, "update_norm": moved}
+        numbers |= {"task": name, "stage": number, "resets": schedule.resets, "event": event, "update_norm": moved}
         numbers |= {"validation": validation, "validation_of_stage": of_stage}
+        numbers |= {"rollout_tokens_per_s": tokens / rollout_s, "update_tokens_per_s": tokens / update_s}
+        clock()
         this.log(step, ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length"), **numbers)
     draw_dynamics(args.run)
     validation, _ = validate(policy, blend, stages[-1])

@@ -11,7 +11,7 @@ untrusted text that a language model wrote, so it parses, never evaluates, never
 
 What RL does to a model depends on what is wrong with its demonstrations, and each task errs in its own way. countdown: never; its
 solutions are many and diverse. carry: each carry is dropped, four times out of five. order: the reading that one problem in five needs
-is as rare as if it were noise. chain: a step is noise, now and then. code: a constant is off by one, now and then.
+is as rare as if it were noise. chain: two steps of five are noise. code: a constant is off by one, once in five.
 
 `python verifiers.py` prints a few problems of each task with demonstrations and verdicts.
 """
