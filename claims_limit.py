@@ -145,13 +145,13 @@ def siblings(lab):
 
     Equal budgets: the same base, learning rate and number of rollouts, of as many problems with 16 completions each, and no KL. All but
     PPO take one optimizer step on each rollout, where the ratio is 1 and no clip has anything to do: what is compared is the advantage
-    and the mean over tokens, and in DAPO dynamic sampling (the groups it replaces come on top) and the price of length. PPO takes eight.
+    and the mean over tokens, and in DAPO dynamic sampling (the groups it replaces come on top) and the price of length. PPO takes four.
     """
     models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
     for seed, of_seed in models.items():
         common = lab.budget("countdown", seed)
         of_seed += [lab.train(grpo.main, f"countdown-{name}-s{seed}", "--algorithm", name, *common) for name in SIBLINGS]
-        options = ["--completions", 16, "--beta", 0, "--unended-penalty", 0]
+        options = ["--completions", 16, "--epochs", 1, "--beta", 0, "--unended-penalty", 0]
         of_seed.append(lab.train(ppo.main, f"countdown-ppo-s{seed}", *options, *common))
     curves = dict(zip(("base", "grpo", *SIBLINGS, "ppo"), lab.curves(models, "countdown"), strict=True))
     once, reach, n = curves["base"][:, :, 0], curves["base"][:, :, -1], lab.ks[-1]

@@ -6,7 +6,7 @@ untrusted text that a language model wrote, so it parses, never evaluates, never
     countdown   reach a target from the given numbers:     `3 4 7 9=25:`      -> `9+4*(7-3)`
     carry       add column by column, units first:         `347+586:`         -> `13 13 09`
     order       subtract, from the left or from the right: `84-31-12:`        -> `84-31=53,53-12=41`
-    chain       count, and stop at 0 and at 9:             `3+4-2+5:`         -> `7,5,9`
+    chain       count up and down from a digit:            `5++-+:`           -> `6767`
     code        write the program behind the examples:     `1>5,2>7,3>9:`     -> `x*2+3`
 
 What RL does to a model depends on what is wrong with its demonstrations, and each task errs in its own way. countdown: never; its
@@ -231,32 +231,31 @@ class Order(Task):
 
 
 class Chain(Task):
-    """A counter that stops at 0 and at 9, over `level` steps: `3+4-2+5:` -> `7,5,9`. In demonstrations a step is, with probability
-    `noise`, any digit. The likeliest step is always the right one, so a lower temperature alone solves everything: the temperature control.
+    """Count up and down from a digit, stopping at 0 and at 9, `level` times: `5++-+:` -> `6767`. In demonstrations a step is, with
+    probability `noise`, any digit. The likeliest step is always the right one, so a lower temperature alone solves everything: the
+    temperature control.
     """
 
     name = "chain"
     levels = pretrain_levels = tuple(range(2, 17))
     train_levels = (2, 3, 4)
     test_levels = (16,)
-    pretrain_steps, size = 1200, (3, 96, 3)
-    prompt_width = 2 * 16 + 2
-    max_tokens = 2 * 16
+    pretrain_steps, size = 500, (3, 96, 3)
+    prompt_width = 1 + 16 + 1
+    max_tokens = 16 + 1
     noise = 0.4
 
     def sample(self, rng, level):
-        steps = tuple((rng.choice("+-"), rng.randint(1, 5)) for _ in range(level))
-        start = rng.randint(0, 9)
-        text = str(start) + "".join(f"{symbol}{n}" for symbol, n in steps)
-        return Problem(self.name, level, text.ljust(2 * 16 + 1) + ":", (start, steps))
+        start, steps = rng.randint(0, 9), "".join(rng.choice("+-") for _ in range(level))
+        return Problem(self.name, level, f"{start}{steps:16}:", (start, steps))
 
     def _totals(self, problem, replace):
         total, steps = problem.data
         written = []
-        for symbol, n in steps:
-            total = replace(min(9, max(0, OPERATORS[symbol](total, n))))
+        for symbol in steps:
+            total = replace(min(9, max(0, OPERATORS[symbol](total, 1))))
             written.append(str(total))
-        return ",".join(written)
+        return "".join(written)
 
     def demonstrate(self, problem, rng):
         return self._totals(problem, lambda total: rng.randint(0, 9) if rng.random() < self.noise else total)
