@@ -78,9 +78,9 @@ def verdict(low, high, expected):
 
 
 def show(mean, low, high, sign=True, digits=3):
-    """`+0.123 [+0.045, +0.200]`"""
+    """`+0.123 [−0.045, +0.291]`"""
     form = f"{'+' if sign else ''}.{digits}f"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ stopped goes on. A verdict is read off an interval, or follows from the rule tha
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import claims_limit
@@ -22,6 +23,7 @@ CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_pror
 
 def report(done, claims, scale_name):
     """RESULTS.md as text. done: {claim's name: (Scale, [Row, …])}; claims: {name: function}, in the order to print."""
+    verdicts = [row.verdict for name in claims if name in done for row in done[name][1]]
     lines = [
         "# Results",
         "",
@@ -30,6 +32,8 @@ def report(done, claims, scale_name):
         "reproduced** if it holds 0; or by the rule that the claim states. Intervals are 95 % bootstrap intervals over problems, and over",
         "seeds where there are several: of three seeds such an interval is little more than the range. With one seed a verdict is about",
         "these models alone.",
+        "",
+        f"Of {len(verdicts)} claims {', '.join(f'{n} {said}' for said, n in Counter(verdicts).most_common())}.",
     ]
     for name in (name for name in claims if name in done):
         scale, rows = done[name]

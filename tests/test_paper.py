@@ -73,7 +73,9 @@ def test_the_report_says_what_was_found():
     text = report(
         {"some": (Scale((0, 2), 5, 8, 1, 1, 1), [Row("Table 1", "it rises", "+1", "+2", "reproduced")])}, {"some": some_claim}, "toy"
     )
-    assert "## A heading\n\nAnd a remark." in text and "| Table 1 | it rises | +1 | +2 | **reproduced** |" in text
+    assert (
+        "Of 1 claims 1 reproduced.\n\n## A heading\n\nAnd a remark." in text and "| Table 1 | it rises | +1 | +2 | **reproduced** |" in text
+    )
     assert "`python paper.py some --scale toy --seeds 0 2 --problems 5`" in text and "5 held-out problems, 8 samples" in text
 
 
