@@ -91,7 +91,7 @@ def expansion(lab):
 def temperature(lab):
     """The control: on chain the same gain at temperature 1 is nothing but temperature
 
-    In demonstrations of chain two steps of five are noise, so the likeliest step is always right. GRPO on 2-4 steps, tested on 16.
+    In demonstrations of chain two steps of five are noise, so the likeliest step is always right. GRPO on 4-7 steps, tested on 16.
     """
     found = {task: at_temperatures(lab, task, lab.pairs(task)) for task in ("chain", "carry")}
     n, rows = lab.ks[-1], []
@@ -171,7 +171,7 @@ def resets(lab):
 
 
 # Levels with enough distinct held-out problems, and of the long tasks every third or fourth.
-LEVELS = {"countdown": (4,), "order": (4,), "code": (3, 4), "chain": (4, 8, 12, 16), "carry": (3, 6, 9, 12)}
+LEVELS = {"countdown": (4,), "order": (4,), "code": (3, 4), "chain": (8, 12, 16), "carry": (3, 6, 9, 12)}
 
 
 def regime(start, middle, end):

@@ -11,7 +11,7 @@ A run has stages: tasks and levels are added, and responses may become longer, a
 
     python prorl.py        2 minutes on two CPU cores, after a minute for the base: carries in sums of 2-4 digits, then up to 6, 8, 10
 
-A stage is written TASK:LEVELS[@TOKENS], several tasks joined by +, as in `carry:2-4@12` or `carry:2-8+chain:4`. Each step draws one of
+A stage is written TASK:LEVELS[@TOKENS], several tasks joined by +, as in `carry:2-4@12` or `carry:2-8+chain:8`. Each step draws one of
 the stage's tasks.
 """
 

@@ -238,7 +238,7 @@ class Chain(Task):
 
     name = "chain"
     levels = pretrain_levels = tuple(range(2, 17))
-    train_levels = (2, 3, 4)
+    train_levels = (4, 5, 6, 7)
     test_levels = (16,)
     pretrain_steps, size = 500, (3, 96, 3)
     prompt_width = 1 + 16 + 1

@@ -141,9 +141,9 @@ def test_what_is_no_stage_is_refused(text):
 
 
 def test_validation_is_on_a_held_out_blend_of_all_stages(monkeypatch):
-    stages = [parse_stage("carry:2-3"), parse_stage("carry:3-4+chain:5")]
+    stages = [parse_stage("carry:2-3"), parse_stage("carry:3-4+chain:8")]
     blend = validation_blend(stages, 60)
-    assert {name: {p.level for p in problems} for name, problems in blend.items()} == {"carry": {2, 3, 4}, "chain": {5}}
+    assert {name: {p.level for p in problems} for name, problems in blend.items()} == {"carry": {2, 3, 4}, "chain": {8}}
     assert all(is_held_out(p) for problems in blend.values() for p in problems)
 
     def fake(policy, task, problems, samples, generator):  # solves 2 digits always, 3 digits in half of the cases, nothing else
