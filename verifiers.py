@@ -5,7 +5,7 @@ untrusted text that a language model wrote, so it parses, never evaluates, never
 
     countdown   reach a target from the given numbers:     `3 4 7 9=25:`      -> `9+4*(7-3)`
     carry       add column by column, units first:         `347+586:`         -> `13 13 09`
-    order       subtract, from the left or from the right: `84-31-12:`        -> `84-31=53,53-12=41`
+    order       subtract, from the left or from the right: `28-11-4:`         -> `28-11=17,17-4=13`
     chain       count up and down from a digit:            `5++-+:`           -> `6767`
     code        write the program behind the examples:     `1>5,2>7,3>9:`     -> `x*2+3`
 
@@ -185,24 +185,24 @@ class Carry(Task):
 
 
 class Order(Task):
-    """Subtract `level` numbers, one subtraction at a time: `84-31-12:` -> `84-31=53,53-12=41` from the left, as everyone reads it.
+    """Subtract `level` numbers, one subtraction at a time: `28-11-4:` -> `28-11=17,17-4=13` from the left, as everyone reads it.
 
-    But one problem in five wants it from the right, `31-12=19,84-19=65`, and nothing in the prompt says which one: the wanted reading
+    But one problem in five wants it from the right, `11-4=7,28-7=21`, and nothing in the prompt says which one: the wanted reading
     is ambiguous by construction. Demonstrations read from the right in `rare` of the cases, whatever is wanted.
     """
 
     name = "order"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 1000
-    prompt_width = len("99-99-99-99-99:")
-    max_tokens = len("99-99=99," * 4)
+    pretrain_steps, size = 2000, (3, 96, 3)
+    prompt_width = len("30-30-30-30-30:")
+    max_tokens = len("30-30=30," * 4)
     rare = 0.15
 
     def sample(self, rng, level):
         while True:
-            numbers = tuple(rng.randint(1, 99) for _ in range(level))
-            if all(0 <= value <= 99 for from_left in (True, False) for _, _, value in self._steps(numbers, from_left)):
+            numbers = tuple(rng.randint(1, 30) for _ in range(level))
+            if all(0 <= value <= 30 for from_left in (True, False) for _, _, value in self._steps(numbers, from_left)):
                 prompt = "-".join(map(str, numbers)) + ":"
                 from_left = hashlib.sha256(f"the reading of {prompt}".encode()).digest()[0] % 5 != 0
                 return Problem(self.name, level, prompt, (numbers, from_left))
