@@ -40,7 +40,7 @@ def test_every_command_of_the_readme_runs(tmp_path):
     assert len(commands()) >= 10
     seen = set()
     for script, *options in map(list, dict.fromkeys(map(tuple, commands()))):  # each once, where it stands first
-        if TOY[script] is None:
+        if TOY[script] is None or "runs/demo/base" in options:  # the latter stands on `make demo`
             continue
         toy = OTHER_BASE if script == "pretrain.py" and options else TOY[script]
         extra = ["--overwrite"] if script in seen and "--run" not in options and script not in NO_RUN else []
