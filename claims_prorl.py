@@ -176,11 +176,11 @@ LEVELS = {"countdown": (4,), "order": (4,), "code": (3, 4), "chain": (8, 12, 16)
 
 def regime(start, middle, end):
     """What pass@128 did over training: diminish (no gain), plateau (the first half made all of the gain) or sustained (the second half
-    gained too). Each is (S, problems); a gain counts if its interval is above 0.
+    gained too). Each is (S, problems); a gain counts if its interval is above .02.
     """
-    if interval(end - start)[1] <= 0:
+    if interval(end - start)[1] <= 0.02:
         return "diminish"
-    return "sustained" if interval(end - middle)[1] > 0 else "plateau"
+    return "sustained" if interval(end - middle)[1] > 0.02 else "plateau"
 
 
 def correlation(points, i, resamples=2000):
@@ -203,7 +203,7 @@ def weaker_start(lab):
     Gains of the RL model over its base against the base's pass@128. Tasks on which reaching further is asked for (carry, chain) were
     trained on their short problems only. A gain cannot be larger than what the base leaves unsolved, so a part of such a correlation is
     arithmetic, in the paper as here; and the gain on chain is temperature. The regime of a task is that of its hardest level: diminish is
-    no gain in pass@128, plateau a gain that the first half of training made, sustained one that the second half adds to.
+    no gain in pass@128 (an interval above .02), plateau one that the first half of training made, sustained one that the second adds to.
     """
     points, reach, j = [], {}, min(7, len(lab.ks) - 1)  # k = 128
     k = lab.ks[j]
