@@ -202,8 +202,9 @@ def weaker_start(lab):
 
     Gains of the RL model over its base against the base's pass@128. Tasks on which reaching further is asked for (carry, chain) were
     trained on their short problems only. A gain cannot be larger than what the base leaves unsolved, so a part of such a correlation is
-    arithmetic, in the paper as here; and the gain on chain is temperature. The regime of a task is that of its hardest level: diminish is
-    no gain in pass@128 (an interval above .02), plateau one that the first half of training made, sustained one that the second adds to.
+    arithmetic, in the paper as here; and the gain on chain is temperature. The regime of a task is that of its hardest level: diminish
+    is no gain in pass@128 whose interval lies above .02, plateau one that the first half of training made, sustained one that the second
+    half adds to.
     """
     points, reach, j = [], {}, min(7, len(lab.ks) - 1)  # k = 128
     k = lab.ks[j]

@@ -14,7 +14,7 @@ groups are used, where the KL goes. `ALGORITHMS` is the table of what differs, a
 Where this file departs from the papers: the reward is a verifier's, not a reward model's; β is 0 by default, as in the analysis of
 Limit of RLVR (DeepSeekMath: 0.04).
 
-    python grpo.py                        3½ minutes on two CPU cores; held-out pass@1 from about 0.17 to about 0.41
+    python grpo.py                        2 minutes on two CPU cores; held-out pass@1 from about 0.17 to about 0.39
     python grpo.py --algorithm dapo       another row of the table
 """
 

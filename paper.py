@@ -56,7 +56,7 @@ def report(done, claims, scale_name):
 def main(argv=None):
     parser = run.Parser(prog="paper.py", description="Reproduce the claims of both papers and write RESULTS.md.")
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"any of {', '.join(CLAIMS)}; default: all that are not done yet")
-    parser.add_argument("--scale", choices=SCALES, default="quick", help="quick: half an hour on two CPU cores")
+    parser.add_argument("--scale", choices=SCALES, default="quick", help="quick: one seed, two CPU cores; full: a GPU, or a night")
     parser.add_argument("--seeds", type=run.number(int, 0), nargs="+", help="default: the scale's")
     parser.add_argument("--problems", type=run.number(int, 2), help="held-out problems of an evaluation; default: the scale's")
     parser.add_argument("--runs", help="directory for models and samples; default: runs/paper/SCALE")

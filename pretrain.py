@@ -5,7 +5,7 @@
 The corpus is `--demonstrations` completions that the task writes itself (`verifiers.py`), held-out problems excluded. The loss is on
 the completion and its end-of-sequence token, not on the prompt: the prompt's numbers are random, and there is nothing to learn in them.
 
-    python pretrain.py        four minutes on two CPU cores; held-out pass@1 about 0.17
+    python pretrain.py        three minutes on two CPU cores; held-out pass@1 about 0.17
 """
 
 import math
