@@ -155,7 +155,7 @@ def draw_curves(panels, path):
         axes.set_xticks(ks, [f"{k:g}" for k in ks], fontsize=8)
         axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=f"{task}, level {level}")
         axes.grid(alpha=0.25)
-        axes.legend(loc="upper left", fontsize=8)
+        axes.legend(fontsize=8)
     figure.tight_layout()
     figure.savefig(path)
     plt.close(figure)
