@@ -5,6 +5,8 @@ and a second paragraph the background. `python paper.py <claim>` runs it. The pa
 (Omni-MATH-Test) unless another benchmark is named.
 """
 
+from collections import Counter
+
 import numpy as np
 
 import distill
@@ -13,9 +15,9 @@ import limits
 import passk
 import ppo
 import pretrain
+import run
 import tree
-from lab import PICTURES, Row, curve_rows, draw_pass_at_k, interval, save, show, verdict, write
-from limits import plots
+from lab import PICTURES, Row, curve_rows, draw_pass_at_k, interval, judged, save, save_curves, show, verdict, write
 from samples import correct, mean_entropy
 from verifiers import TASKS, held_out_problems
 
@@ -27,10 +29,7 @@ def crossing(lab):
     """
     models = lab.pairs("countdown")
     of_base, of_rl = lab.curves(models, "countdown")
-    write("crossing", ["model", "k", "pass_at_k", "low", "high"], curve_rows(lab.ks, {"base": of_base, "GRPO": of_rl}))
-    figure, axes = plots().subplots(figsize=(5.6, 4))
-    draw_pass_at_k(axes, lab.ks, {"base": of_base, "GRPO": of_rl})
-    save(figure, "crossing")
+    save_curves("crossing", lab.ks, {"base": of_base, "GRPO": of_rl})
 
     n, solved_base, solved_rl = lab.ks[-1], of_base[:, :, -1] > 0, of_rl[:, :, -1] > 0
     cells = {seed: limits.coverage(b, r) for seed, b, r in zip(models, solved_base, solved_rl, strict=True)}
@@ -46,8 +45,8 @@ def crossing(lab):
     never, often = (interval(1.0 * test(of_rl) - test(of_base)) for test in (lambda v: v[:, :, -1] == 0, lambda v: v[:, :, 0] > 0.9))
     k = passk.crossing(lab.ks, of_base.mean(axis=(0, 1)), of_rl.mean(axis=(0, 1)))
     return [
-        Row("Table 4", "RL − base at k = 1", "+.149 (10.2 → 25.1)", show(*first), verdict(*first[1:], +1)),
-        Row("Table 4", f"RL − base at k = {n}", "−.008 (69.1 → 68.3)", show(*last), verdict(*last[1:], -1)),
+        judged("Table 4", "RL − base at k = 1", "+.149 (10.2 → 25.1)", first, +1),
+        judged("Table 4", f"RL − base at k = {n}", "−.008 (69.1 → 68.3)", last, -1),
         Row(
             "Figure 2",
             "the curves cross: both differences have the sign that the paper says",
@@ -62,8 +61,8 @@ def crossing(lab):
             f"base only {show(*base_only, sign=False)}, RL only {show(*rl_only, sign=False)}",
             verdict(*interval(1.0 * solved_base - solved_rl)[1:], +1) if rl_only[0] <= 0.02 else "not reproduced",
         ),
-        Row("Figure 5", "share of problems with accuracy above .9, RL − base", "above 0", show(*often), verdict(*often[1:], +1)),
-        Row("Figure 5", f"share of problems never solved in {n}, RL − base", "above 0", show(*never), verdict(*never[1:], +1)),
+        judged("Figure 5", "share of problems with accuracy above .9, RL − base", "above 0", often, +1),
+        judged("Figure 5", f"share of problems never solved in {n}, RL − base", "above 0", never, +1),
     ]
 
 
@@ -99,11 +98,9 @@ def training(lab):
             for n, c, ppl, q in zip(steps, curves, pooled, quantiles, strict=True)
         ],
     )
-    figure, (left, right) = plots().subplots(1, 2, figsize=(9, 3.6))
+    figure, (left, right) = run.plots().subplots(1, 2, figsize=(9, 3.6))
     for j, label in ((0, "pass@1"), (-1, f"pass@{lab.ks[-1]}")):
-        mean, low, high = np.array([interval(c[:, :, j]) for c in curves]).T
-        (line,) = left.plot(steps, mean, marker="o", markersize=3, label=label)
-        left.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        passk.draw_with_band(left, steps, *np.array([interval(c[:, :, j]) for c in curves]).T, label)
     left.set(xlabel="step", ylim=(0, 1.02), title="held-out problems")
     left.legend(fontsize=8)
     right.boxplot(pooled, whis=(5, 95), showfliers=False, widths=0.5)
@@ -125,14 +122,15 @@ def training(lab):
     up, down = (interval(curves[-1][:, :, j] - curves[0][:, :, j]) for j in (0, -1))
     below = interval(quantiles[-1] - 0.5)
     return [
-        Row("Table 4", "pass@1 at the end − at the start", "+.181 (10.2 → 28.3, step 450)", show(*up), verdict(*up[1:], +1)),
-        Row("Table 4", f"pass@{lab.ks[-1]} at the end − at the start", "−.052 (69.1 → 63.9)", show(*down), verdict(*down[1:], -1)),
-        Row(
+        judged("Table 4", "pass@1 at the end − at the start", "+.181 (10.2 → 28.3, step 450)", up, +1),
+        judged("Table 4", f"pass@{lab.ks[-1]} at the end − at the start", "−.052 (69.1 → 63.9)", down, -1),
+        judged(
             "Figure 6",
             "PPL_Base(Y_RL) lies in the lower part of PPL_Base(Y_Base): its quantile − ½",
             "below 0, and falling with training",
-            f"{show(*below)}; at steps {', '.join(map(str, steps))}: {', '.join(f'{q - 0.5:+.2f}' for q in quantiles.mean(axis=(1, 2)))}",
-            verdict(*below[1:], -1),
+            below,
+            -1,
+            f"; at steps {', '.join(map(str, steps))}: {', '.join(f'{q - 0.5:+.2f}' for q in quantiles.mean(axis=(1, 2)))}",
         ),
     ]
 
@@ -165,7 +163,7 @@ def siblings(lab):
         ["algorithm", *(column for name in names for column in (name, "low", "high"))],
         [[name, *interval(v[:, :, 0]), *interval(v[:, :, -1]), *gaps[name], *times[name]] for name, v in algorithms.items()],
     )
-    figure, (left, right) = plots().subplots(1, 2, figsize=(10.5, 4))
+    figure, (left, right) = run.plots().subplots(1, 2, figsize=(10.5, 4))
     draw_pass_at_k(left, lab.ks, curves)
     mean, low, high = np.array(list(gaps.values())).T
     right.barh(list(gaps), mean, xerr=(mean - low, high - mean), color="0.7")
@@ -198,16 +196,13 @@ def rollouts(lab):
         for i, options in enumerate(variants.values()):
             of_seed.append(lab.train(grpo.main, f"countdown-variant-{i}-s{seed}", *options, *lab.budget("countdown", seed)))
     curves = dict(zip(("base", "G = 16, β = 0", *variants), lab.curves(models, "countdown"), strict=True))
-    write("rollouts", ["model", "k", "pass_at_k", "low", "high"], curve_rows(lab.ks, curves))
-    figure, axes = plots().subplots(figsize=(5.6, 4))
-    draw_pass_at_k(axes, lab.ks, curves)
-    save(figure, "rollouts")
+    save_curves("rollouts", lab.ks, curves)
     j = min(7, len(lab.ks) - 1)  # k = 128
     more = interval(curves["G = 32"][:, :, j] - curves["G = 8"][:, :, j])
     kl, kl_at_1 = (interval(curves["β = 0.04"][:, :, i] - curves["G = 16, β = 0"][:, :, i]) for i in (j, 0))
     return [
-        Row("Figure 16", f"pass@{lab.ks[j]} of G = 32 − of G = 8", "somewhat above 0", show(*more), verdict(*more[1:], +1)),
-        Row("Figure 16", f"pass@{lab.ks[j]} with a KL − without", "below 0 (β = 0.001)", show(*kl), verdict(*kl[1:], -1)),
+        judged("Figure 16", f"pass@{lab.ks[j]} of G = 32 − of G = 8", "somewhat above 0", more, +1),
+        judged("Figure 16", f"pass@{lab.ks[j]} with a KL − without", "below 0 (β = 0.001)", kl, -1),
         Row(
             "Figure 16",
             "pass@1 with a KL − without: within ±.03",
@@ -223,7 +218,7 @@ def entropy(lab):
 
     The RL model is sampled again, as hot as gives it the base's entropy. The second line is what ProRL's claim must survive.
     """
-    figure, panels = plots().subplots(1, 2, figsize=(10, 4))
+    figure, panels = run.plots().subplots(1, 2, figsize=(10, 4))
     lines, rows = [], []
     for axes, task, expected in zip(panels, ("countdown", "carry"), (-1, +1), strict=True):
         models, hot, temperatures, nats = lab.pairs(task), [], [], []
@@ -244,12 +239,13 @@ def entropy(lab):
         last = interval(np.array(hot)[:, :, -1] - of_base[:, :, -1])
         found = "{:.2f} of the base, {:.2f} of RL, {:.2f} of RL so hot".format(*np.mean(nats, axis=0))
         rows.append(
-            Row(
+            judged(
                 "Figure 18" if task == "countdown" else "",
                 f"{task}: RL at the base's entropy − base, k = {lab.ks[-1]}",
                 "below 0" if task == "countdown" else "– (our control)",
-                f"{show(*last)}; nats per token: {found}",
-                verdict(*last[1:], expected),
+                last,
+                expected,
+                f"; nats per token: {found}",
             )
         )
     write("entropy", ["task", "model", "k", "pass_at_k", "low", "high"], lines)
@@ -270,17 +266,14 @@ def distillation(lab):
         options += ["--group", 1, "--solutions", 8000]
         of_seed += [lab.train(distill.main, f"carry-distill-s{seed}", *options), teacher]
     curves = dict(zip(("base", "ProRL", "distilled", "teacher"), lab.curves(models, "carry"), strict=True))
-    write("distillation", ["model", "k", "pass_at_k", "low", "high"], curve_rows(lab.ks, curves))
-    figure, axes = plots().subplots(figsize=(5.6, 4))
-    draw_pass_at_k(axes, lab.ks, curves)
-    save(figure, "distillation")
+    save_curves("distillation", lab.ks, curves)
     gains = [interval(curves["distilled"][:, :, j] - curves["base"][:, :, j]) for j in range(len(lab.ks))]
     over_rl = interval(curves["distilled"][:, :, -1] - curves["ProRL"][:, :, -1])
     said = "reproduced" if all(g[1] > 0 for g in gains) else "reversed" if all(g[2] < 0 for g in gains) else "not reproduced"
     found = f"{show(*gains[0])} at k = 1, {show(*gains[-1])} at k = {lab.ks[-1]}"
     return [
         Row("Figure 7", "distilled − base is above 0 at every k: all intervals above 0", "above 0", found, said),
-        Row("Figure 7", f"distilled − RL at k = {lab.ks[-1]}", "above 0", show(*over_rl), verdict(*over_rl[1:], +1)),
+        judged("Figure 7", f"distilled − RL at k = {lab.ks[-1]}", "above 0", over_rl, +1),
     ]
 
 
@@ -302,9 +295,9 @@ def search_tree(lab):
     for of_models in samples.values():
         texts = [[[row["completion"] for row in of] for of in of_model] for of_model in of_models]
         right = [[{row["completion"] for row in of if row["reward"] == 1} for of in of_model] for of_model in of_models]
-        shares.append([[max(map(of.count, set(of))) / len(of) for of in of_model] for of_model in texts])
+        shares.append([[max(Counter(of).values()) / len(of) for of in of_model] for of_model in texts])
         kinds.append([[len(of) for of in of_model] for of_model in right])
-        known.append([np.mean([text in set(by_base) for text in by_rl]) for by_base, by_rl in zip(*texts, strict=True)])
+        known.append([np.isin(by_rl, by_base).mean() for by_base, by_rl in zip(*texts, strict=True)])
     (share_base, share_rl), (kinds_base, kinds_rl) = np.array(shares).swapaxes(0, 1), np.array(kinds).swapaxes(0, 1)
     header = ["model", "share_of_the_likeliest", "low", "high", "different_correct", "low", "high"]
     of_both = {"base": (share_base, kinds_base), "GRPO": (share_rl, kinds_rl)}
@@ -312,19 +305,15 @@ def search_tree(lab):
     likelier, fewer, shared = interval(share_rl - share_base), interval(kinds_rl - kinds_base), interval(known)
     where, n = "Figure 1, left", lab.scale.samples
     return [
-        Row(
-            where,
-            "share of a problem's samples that are the most frequent completion, RL − base",
-            "above 0",
-            show(*likelier),
-            verdict(*likelier[1:], +1),
-        ),
-        Row(
+        judged(where, "share of a problem's samples that are the most frequent completion, RL − base", "above 0", likelier, +1),
+        judged(
             where,
             "number of different correct completions of a problem, RL − base",
             "below 0",
-            f"{show(*fewer, digits=1)} (of the base {kinds_base.mean():.1f})",
-            verdict(*fewer[1:], -1),
+            fewer,
+            -1,
+            f" (of the base {kinds_base.mean():.1f})",
+            digits=1,
         ),
         Row(
             where,

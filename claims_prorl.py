@@ -10,8 +10,8 @@ import shutil
 import numpy as np
 
 import prorl
-from lab import PICTURES, Row, curve_rows, draw_pass_at_k, interval, save, show, verdict, write
-from limits import plots
+import run
+from lab import PICTURES, Row, interval, judged, save, save_curves, show, verdict, write
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.3)
 
@@ -32,10 +32,7 @@ def expansion(lab):
     of_base, of_rl = at_temperatures(lab, "carry", models)
     at_1, best = of_base[1.0], max(of_base, key=lambda t: of_base[t][:, :, -1].mean())
     curves = {f"base, T = {t}": values for t, values in of_base.items()} | {"ProRL, T = 1.0": of_rl}
-    write("expansion", ["model", "k", "pass_at_k", "low", "high"], curve_rows(lab.ks, curves))
-    figure, axes = plots().subplots(figsize=(5.6, 4))
-    draw_pass_at_k(axes, lab.ks, curves)
-    save(figure, "expansion")
+    save_curves("expansion", lab.ks, curves)
     shutil.copy(models[lab.scale.seeds[0]][1] / "dynamics.png", PICTURES / "expansion-dynamics.png")
 
     n, gains = lab.ks[-1], [interval(of_rl[:, :, j] - at_1[:, :, j]) for j in range(len(lab.ks))]
@@ -71,19 +68,14 @@ def expansion(lab):
             f"RL only {show(*rl_only, sign=False)}, base only {show(*base_only, sign=False)}",
             verdict(*interval(1.0 * solved_rl - solved_base)[1:], +1),
         ),
-        Row(
-            "",
-            f"RL − base at the base's best temperature, {best:g}, k = {n}",
-            "– (our condition)",
-            show(*at_best),
-            verdict(*at_best[1:], +1),
-        ),
-        Row(
+        judged("", f"RL − base at the base's best temperature, {best:g}, k = {n}", "– (our condition)", at_best, +1),
+        judged(
             "",
             "PPL_Base(Y_RL) − PPL_Base(Y_Base), the medians of a problem",
             "– (our condition: above 0)",
-            f"{show(*difference)}; over all problems {medians[1]:.3f} against {medians[0]:.3f}",
-            verdict(*difference[1:], +1),
+            difference,
+            +1,
+            f"; over all problems {medians[1]:.3f} against {medians[0]:.3f}",
         ),
     ]
 
@@ -95,7 +87,7 @@ def temperature(lab):
     """
     found = {task: at_temperatures(lab, task, lab.pairs(task)) for task in ("chain", "carry")}
     n, rows = lab.ks[-1], []
-    figure, panels = plots().subplots(1, 2, figsize=(9, 3.6), sharey=True)
+    figure, panels = run.plots().subplots(1, 2, figsize=(9, 3.6), sharey=True)
     for axes, (task, (of_base, of_rl)) in zip(panels, found.items(), strict=True):
         lines = {t: interval(values[:, :, -1]) for t, values in of_base.items()}
         rows += [[task, "base", t, *line] for t, line in lines.items()] + [[task, "RL", 1.0, *interval(of_rl[:, :, -1])]]
@@ -110,7 +102,7 @@ def temperature(lab):
     best = max(of_base, key=lambda t: of_base[t][:, :, -1].mean())
     looks, truly = interval(of_rl[:, :, -1] - of_base[1.0][:, :, -1]), interval(of_rl[:, :, -1] - of_base[best][:, :, -1])
     return [
-        Row("", f"chain, temperature 1: RL − base at k = {n} looks like expansion", "–", show(*looks), verdict(*looks[1:], +1)),
+        judged("", f"chain, temperature 1: RL − base at k = {n} looks like expansion", "–", looks, +1),
         Row(
             "",
             f"chain, at the base's best temperature, {best:g}: no gain is left (the interval ends below .05)",
@@ -127,11 +119,12 @@ def resets(lab):
     β = 1, one stage of 2-6 digits; a reset after two validations without a gain. The lines are about held-out sums at the end.
     """
     variants = {"no resets": ["--no-resets"], "resets": [], "resets, optimizer kept": ["--keep-optimizer"]}
-    steps, curves = 2 * lab.scale.prorl_steps, {}
+    steps, curves, models = 2 * lab.scale.prorl_steps, {}, {}
     for i, (label, options) in enumerate(variants.items()):
         for seed in lab.scale.seeds:
             common = ["--base", lab.base("carry", seed), "--seed", seed, "--steps", steps, "--stages", "carry:2-6", "--problems", 32]
             directory = lab.train(prorl.main, f"carry-resets-{i}-s{seed}", *common, "--beta", 1, "--patience", 2, *options)
+            models.setdefault(seed, []).append(directory)
             with open(directory / "metrics.csv", newline="") as file:
                 curves.setdefault(label, []).append(list(csv.DictReader(file)))
     write(
@@ -145,7 +138,7 @@ def resets(lab):
             if row["validation"]
         ],
     )
-    figure, panels = plots().subplots(1, 3, figsize=(11, 3.4))
+    figure, panels = run.plots().subplots(1, 3, figsize=(11, 3.4))
     for number, (label, of_seeds) in enumerate(curves.items()):
         for i, rows in enumerate(of_seeds):
             for axes, column in zip(panels, ("validation", "kl_k3", "update_norm"), strict=True):
@@ -156,16 +149,9 @@ def resets(lab):
         axes.grid(alpha=0.25)
     panels[0].legend(fontsize=8)
     save(figure, "resets")
-    models = {seed: [lab.runs / f"carry-resets-{i}-s{seed}" for i in range(3)] for seed in lab.scale.seeds}
     plain, *others = (values[:, :, 0] for values in lab.curves(models, "carry", level="2-6"))
     return [
-        Row(
-            "reference reset",
-            f"pass@1 after {steps} steps, {label} − without",
-            "above 0",
-            f"{show(*gain)}, of {plain.mean():.2f}",
-            verdict(*gain[1:], +1),
-        )
+        judged("reference reset", f"pass@1 after {steps} steps, {label} − without", "above 0", gain, +1, f", of {plain.mean():.2f}")
         for label, gain in zip(list(variants)[1:], (interval(of - plain) for of in others), strict=True)
     ]
 
@@ -219,7 +205,7 @@ def weaker_start(lab):
         reach[task] = lab.curves(course, task, str(levels[-1]))[:, :, :, j]  # (5, S, problems)
     regimes = {task: regime(of[0], of[2], of[4]) for task, of in reach.items()}
     write("weaker_start", ["task", "level", f"base_pass_at_{k}", "gain_1", "low", "high", f"gain_{k}", "low", "high"], points)
-    figure, panels = plots().subplots(1, 3, figsize=(13, 4))
+    figure, panels = run.plots().subplots(1, 3, figsize=(13, 4))
     for axes, column, of in ((panels[0], 3, 1), (panels[1], 6, k)):
         for i, task in enumerate(LEVELS):
             x, gain, low, high = np.array([[p[2], *p[column : column + 3]] for p in points if p[0] == task]).T

@@ -4,7 +4,6 @@ lab = Lab(SCALES["quick"], "runs/paper/quick", device="auto", dtype="float32")
 of_base, of_rl = lab.curves(lab.pairs("countdown"), "countdown")        each (S seeds, problems, K), for k in lab.ks
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -81,6 +80,11 @@ def show(mean, low, high, sign=True, digits=3):
     """`+0.123 [−0.045, +0.291]`"""
     form = f"{'+' if sign else ''}.{digits}f"
     return f"{mean:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
+
+
+def judged(where, claim, theirs, found, expected, more="", **form):
+    """A `Row` about an interval, `found`, whose sign the paper predicts. more: what else there is to say; form: as `show` takes it."""
+    return Row(where, claim, theirs, show(*found, **form) + more, verdict(*found[1:], expected))
 
 
 # ---------------------------------------------------------------------------------------------------------------------------------
@@ -179,22 +183,19 @@ class Lab:
 
 
 def write(name, header, rows):
-    with open(PICTURES / f"{name}.csv", "w", newline="") as file:
-        csv.writer(file).writerows([header, *([f"{x:.4f}" if isinstance(x, float) else x for x in row] for row in rows)])
+    limits.write_csv(PICTURES / f"{name}.csv", header, ([f"{x:.4f}" if isinstance(x, float) else x for x in row] for row in rows))
 
 
 def save(figure, name):
     figure.tight_layout()
     figure.savefig(PICTURES / f"{name}.png", dpi=130)
-    limits.plots().close(figure)
+    run.plots().close(figure)
 
 
 def draw_pass_at_k(axes, ks, curves):
     """curves: {label: (S, problems, K)}"""
     for label, values in curves.items():
-        mean, low, high = np.array([interval(values[:, :, j], resamples=500) for j in range(len(ks))]).T
-        (line,) = axes.plot(ks, mean, marker="o", markersize=3, label=label)
-        axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+        passk.draw_with_band(axes, ks, *np.array([interval(values[:, :, j], resamples=500) for j in range(len(ks))]).T, label)
     axes.set_xscale("log", base=2)
     axes.set_xticks(ks, [str(k) for k in ks], fontsize=7)
     axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02))
@@ -205,3 +206,11 @@ def draw_pass_at_k(axes, ks, curves):
 def curve_rows(ks, curves, *more):
     """Rows of a CSV: the curves with their intervals."""
     return [[*more, label, k, *interval(values[:, :, j])] for label, values in curves.items() for j, k in enumerate(ks)]
+
+
+def save_curves(name, ks, curves):
+    """One panel of curves, as a picture and as a CSV. curves: {label: (S, problems, K)}"""
+    write(name, ["model", "k", "pass_at_k", "low", "high"], curve_rows(ks, curves))
+    figure, axes = run.plots().subplots(figsize=(5.6, 4))
+    draw_pass_at_k(axes, ks, curves)
+    save(figure, name)

@@ -116,19 +116,9 @@ def entropy_matched_temperature(model, base_entropy, task, problems, G, seed=0, 
 # Pictures and tables
 
 
-def plots():
-    """pyplot, which draws to files only; imported when there is something to draw."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt
-
-
 def draw_perplexity(groups, path):
     """Box plots. groups: {label: PPL (N,)}; the whiskers reach from the 5th to the 95th percentile."""
-    plt = plots()
+    plt = run.plots()
     figure, axes = plt.subplots(figsize=(1.3 + 1.35 * len(groups), 4.4), dpi=150)
     axes.boxplot(list(groups.values()), whis=(5, 95), showfliers=False, widths=0.5, medianprops={"color": "tab:red"})
     for x, values in enumerate(groups.values(), start=1):
@@ -146,7 +136,7 @@ def draw_perplexity(groups, path):
 
 def draw_histogram(counts, path):
     """Grouped bars. counts: {model: (12,) problems in each bin}"""
-    plt = plots()
+    plt = run.plots()
     figure, axes = plt.subplots(figsize=(8, 4), dpi=150)
     axes.yaxis.get_major_locator().set_params(integer=True)
     width = 0.8 / len(counts)

@@ -32,11 +32,7 @@ def read_curve(directory, steps, window):
 
 def draw(curves, path):
     """Score and truth against the KL, one line for each β. curves: {β: [(kl, score, reward), …]}."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = run.plots()
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.8), dpi=150, sharex=True)
     for number, (beta, points) in enumerate(curves.items()):
         kl, score, reward = zip(*points, strict=True)

@@ -130,21 +130,22 @@ def read_curves(path):
     return {panel: {model: np.array(points).T for model, points in curves.items()} for panel, curves in panels.items()}
 
 
+def draw_with_band(axes, x, mean, low, high, label):
+    """A line, and its interval as a band of the same colour."""
+    (line,) = axes.plot(x, mean, marker="o", markersize=3.5, label=label)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+
+
 def draw_curves(panels, path):
     """pass@k against k with bootstrap bands, a panel for each task and level as `read_curves` has them, one line per model, and a mark
     where the first model overtakes another.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = run.plots()
     figure, all_axes = plt.subplots(1, len(panels), figsize=(6.4 if len(panels) == 1 else 5 * len(panels), 4.4), dpi=150, squeeze=False)
     for axes, ((task, level), curves) in zip(all_axes[0], panels.items(), strict=True):
         names = list(curves)
         for name, (ks, mean, low, high) in curves.items():
-            (line,) = axes.plot(ks, mean, marker="o", markersize=3.5, label=name)
-            axes.fill_between(ks, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+            draw_with_band(axes, ks, mean, low, high, name)
         for number, name in enumerate(names[1:]):
             k = crossing(ks, curves[names[0]][1], curves[name][1])
             if k:

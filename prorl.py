@@ -128,11 +128,7 @@ def validate(policy, blend, stage, samples=4):
 
 def draw_dynamics(directory):
     """reward, validation, KL, entropy, length and update size over the run's steps, with its resets and stages as vertical lines."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = run.plots()
     with open(Path(directory) / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     figure, panels = plt.subplots(2, 3, figsize=(11, 5.2), dpi=150, sharex=True)

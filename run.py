@@ -343,6 +343,16 @@ class Run:
         os.replace(temporary, directory / "checkpoint.pt")
 
 
+def plots():
+    """pyplot, which draws to files only; imported when there is something to draw."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
 class Timer:
     """Seconds since the last call, the accelerator's work included."""
 

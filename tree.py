@@ -9,6 +9,7 @@ from collections import Counter
 
 import numpy as np
 
+import run
 from samples import has_ended
 
 END = "■"  # a completion's end, as a token of its own: `1+2` may be a whole answer and the beginning of another
@@ -105,11 +106,7 @@ def draw_tree(axes, counts, correct, least):
 
 def draw_trees(problems, path, room=16):
     """problems: [(title, {model: (counts, correct)}), …], a row of pictures each, a column for each model."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = run.plots()
     leasts = [fewest_to_draw(list(tries.values()), room) for _, tries in problems]
     rows = [max(len(tips(prune(*one, least))) for one in tries.values()) for (_, tries), least in zip(problems, leasts, strict=True)]
     models = list(problems[0][1])
