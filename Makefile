@@ -39,7 +39,7 @@ lint: .venv/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# Every figure and table of both papers, with verdicts: RESULTS.md. A stopped run goes on; SCALE=full for a GPU or a night.
+# Every figure and table of both papers, with verdicts: RESULTS.md. A stopped run goes on; SCALE=full for three seeds: a GPU, or a night.
 paper: .venv/installed
 	$(BIN)/python paper.py --scale $(SCALE)
 

@@ -67,7 +67,7 @@ def crossing(lab):
 
 
 def training(lab):
-    """During training pass@1 rises and pass@256 falls, and what RL writes the base finds likely (countdown)
+    """During training pass@1 rises and coverage falls, and what RL writes the base finds likely (countdown)
 
     Checkpoints of the GRPO runs of `crossing`. A perplexity is compared within its problem: the quantile, among the base's own
     completions of the problem, at which the median of RL's lies; ½ is the middle.
@@ -139,7 +139,7 @@ SIBLINGS = ("dr-grpo", "rloo", "remax", "reinforce++", "dapo")
 
 
 def siblings(lab):
-    """The algorithms differ little, and none closes the gap to the base's pass@256 (ΔSE, countdown)
+    """The algorithms differ little, and none closes the gap to the base's coverage (ΔSE, countdown)
 
     Equal budgets: the same base, learning rate and number of rollouts, of as many problems with 16 completions each, and no KL. All but
     PPO take one optimizer step on each rollout, where the ratio is 1 and no clip has anything to do: what is compared is the advantage

@@ -212,7 +212,7 @@ def weaker_start(lab):
             axes.errorbar(x, gain, (gain - low, high - gain), fmt="o", color=f"C{i}", label=task)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set(xlabel=f"the base's pass@{k}", ylabel=f"gain in pass@{of}")
-    panels[0].legend(fontsize=8)
+    panels[1].legend(fontsize=8)
     for i, (task, of) in enumerate(reach.items()):
         panels[2].plot(range(5), of.mean(axis=(1, 2)), marker="o", color=f"C{i}", label=f"{task}: {regimes[task]}")
     panels[2].set(xlabel="quarters of training", ylabel=f"pass@{k} at the hardest level", ylim=(0, 1.05))

@@ -1,6 +1,6 @@
 """The laboratory in which the claims of both papers are tested: what trains and samples, once, and how a verdict is read off an interval.
 
-lab = Lab(SCALES["quick"], "runs/paper/quick", device="auto", dtype="float32")
+lab = Lab(SCALES["full"], "runs/paper/full", device="auto", dtype="float32")
 of_base, of_rl = lab.curves(lab.pairs("countdown"), "countdown")        each (S seeds, problems, K), for k in lab.ks
 """
 
@@ -36,8 +36,8 @@ SCALES = {
     "toy": Scale(
         (0, 1), 4, 8, 4, 4, 4, ("--steps", 2, "--layers", 1, "--width", 16, "--heads", 2, "--demonstrations", 99)
     ),  # for the tests
-    "quick": Scale((0,), 100, 256, 120, 64, 40),
-    "full": Scale((0, 1, 2), 200, 256, 200, 128, 80),
+    "quick": Scale((0,), 64, 128, 80, 32, 40),
+    "full": Scale((0, 1, 2), 100, 256, 120, 64, 40),
 }
 
 

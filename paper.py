@@ -1,7 +1,7 @@
 """Both papers, claim by claim: what they say, what comes out here, and whether it reproduces. Writes RESULTS.md and results/paper/.
 
-    make paper SCALE=quick               one seed, on two CPU cores
-    python paper.py --scale full         three seeds, everything larger: a GPU, or a night
+    make paper SCALE=quick               one seed, short runs: half an hour on two CPU cores
+    make paper SCALE=full                three seeds, what RESULTS.md in the repository was made with: a GPU, or a night
     python paper.py expansion resets     only these claims (claims_limit.py, claims_prorl.py)
 
 A claim trains the models it needs and samples them, in runs/paper/<scale>/; what is there already is not done again, and what was
@@ -42,12 +42,13 @@ def report(done, claims, scale_name):
         lines += [*(" ".join(part.split()) for part in remark), ""] if remark else []
         lines += ["| where | the claim | the paper's number | here | verdict |", "|---|---|---|---|---|"]
         lines += [f"| {row.where} | {row.claim} | {row.theirs} | {row.ours} | **{row.verdict}** |" for row in rows]
-        seeds = " ".join(map(str, scale.seeds))
+        options = f"--scale {scale_name}"
+        if tuple(scale.seeds) != SCALES[scale_name].seeds:
+            options += f" --seeds {' '.join(map(str, scale.seeds))}"
+        if scale.problems != SCALES[scale_name].problems:
+            options += f" --problems {scale.problems}"
         sizes = f"seeds {', '.join(map(str, scale.seeds))}; {scale.problems} held-out problems, {scale.samples} samples of each"
-        lines += [
-            "",
-            f"`python paper.py {name} --scale {scale_name} --seeds {seeds} --problems {scale.problems}` ({sizes})",
-        ]
+        lines += ["", f"`python paper.py {name} {options}` ({sizes})"]
         for picture in sorted(PICTURES.glob(f"{name}*.png"), key=lambda path: (len(path.stem), path.stem)):
             lines += ["", f"![{picture.stem.replace('-', ': ')}]({picture})"]
     return "\n".join(lines) + "\n"
@@ -56,7 +57,7 @@ def report(done, claims, scale_name):
 def main(argv=None):
     parser = run.Parser(prog="paper.py", description="Reproduce the claims of both papers and write RESULTS.md.")
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"any of {', '.join(CLAIMS)}; default: all that are not done yet")
-    parser.add_argument("--scale", choices=SCALES, default="quick", help="quick: one seed, two CPU cores; full: a GPU, or a night")
+    parser.add_argument("--scale", choices=SCALES, default="quick", help="quick: half an hour on two CPU cores; full: a GPU, or a night")
     parser.add_argument("--seeds", type=run.number(int, 0), nargs="+", help="default: the scale's")
     parser.add_argument("--problems", type=run.number(int, 2), help="held-out problems of an evaluation; default: the scale's")
     parser.add_argument("--runs", help="directory for models and samples; default: runs/paper/SCALE")
