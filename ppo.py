@@ -17,7 +17,7 @@ Where this file departs from the deck, because the deck has it wrong or leaves i
  (7) uses the values of rollout time, and comes before Â is whitened. (11) has no ½; its clip is an option. (13) sums over tokens where
      (9) averages, so the weight of the term grows with the length of the text: kept as it stands.
 
-    python ppo.py                    RLVR: the score is the verifier's. Five minutes on two CPU cores; pass@1 from .16 to .33-.41
+    python ppo.py                    RLVR: the score is the verifier's. Five minutes on two CPU cores; pass@1 from .16 to about .4
     python ppo.py --reward model     RLHF: the score is a reward model's
     python ppo.py --explain          one completion token by token, to check the arithmetic by hand
 """

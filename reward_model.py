@@ -11,7 +11,7 @@ never seen a malformed text gives it any score, which PPO finds out (README).
 Only differences of r enter the loss, so it says nothing about the zero of r. Afterwards the scores are shifted to mean 0 on samples of
 the base, and scaled to standard deviation 1 there so that PPO's β means the same for every reward model; both numbers are saved with it.
 
-    python reward_model.py        three minutes on two CPU cores; held-out pair accuracy about 0.88
+    python reward_model.py        three minutes on two CPU cores; held-out pair accuracy about 0.89
 """
 
 import math
