@@ -6,13 +6,13 @@ It is the loss of pretrain.py, and only the author of the corpus is new. RL make
 write what the student never would. The paper finds its distilled model above the base at every k, with a teacher far beyond the base.
 
 The verifier's choice alone narrows: it keeps most of what is easy and nothing of what the teacher cannot solve, as RL does. So the
-teacher must bring more than the choice takes away, and the default one, which is only a little stronger, does not: the distilled model
-is ahead of the base up to k = 16 and behind it from k = 32 on.
+teacher must bring more than the choice takes away, and the default one, which has only more layers and more demonstrations, does not on
+countdown: the distilled model is ahead of the base up to k = 8 and behind it from k = 16 on.
 
 Each solution of a problem is kept once, however often the teacher writes it: copies would say which solutions the teacher is surest of,
 and make the student as sure. What this loses is the teacher's frequencies, so it is not sampling from π_teacher given r = 1.
 
-    python distill.py                          one thread: the teacher 13 minutes, then 2½; held-out pass@1 from about 0.17 to about 0.23
+    python distill.py                          one thread: the teacher 11 minutes, then 3½; held-out pass@1 from about 0.17 to about 0.24
     python distill.py --teacher runs/base      the control: the student reads what it wrote itself, and only the verifier's choice is left
 """
 
