@@ -190,7 +190,7 @@ def siblings(lab):
 
 def rollouts(lab):
     """More rollouts of a problem keep a little more of pass@128; a KL to the base costs some (countdown)"""
-    variants = {"G = 8": ["--group", 8], "G = 32": ["--group", 32], "β = 0.04": ["--beta", 0.04]}
+    variants = {"G = 8": ["--group", 8], "G = 32": ["--group", 32], "β = 0.04": ["--beta", 0.04], "β = 0.001": ["--beta", 0.001]}
     models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
     for seed, of_seed in models.items():
         for i, options in enumerate(variants.values()):
@@ -199,13 +199,22 @@ def rollouts(lab):
     save_curves("rollouts", lab.ks, curves)
     j = min(7, len(lab.ks) - 1)  # k = 128
     more = interval(curves["G = 32"][:, :, j] - curves["G = 8"][:, :, j])
-    kl, kl_at_1 = (interval(curves["β = 0.04"][:, :, i] - curves["G = 16, β = 0"][:, :, i]) for i in (j, 0))
+    with_kl, without = (curves["β = 0.001"], curves["β = 0.04"]), curves["G = 16, β = 0"]
+    kl, kl_at_1, stronger, stronger_at_1 = (interval(of[:, :, i] - without[:, :, i]) for of in with_kl for i in (j, 0))
     return [
         judged("Figure 16", f"pass@{lab.ks[j]} of G = 32 − of G = 8", "somewhat above 0", more, +1),
-        judged("Figure 16", f"pass@{lab.ks[j]} with a KL − without", "below 0 (β = 0.001)", kl, -1),
+        judged("Figure 16", f"pass@{lab.ks[j]} with a KL (β = 0.001) − without", "below 0", kl, -1),
+        judged(
+            "Figure 16",
+            f"pass@{lab.ks[j]} with a stronger KL (GRPO's β = 0.04) − without",
+            "– (below 0 at β = 0.001)",
+            stronger,
+            -1,
+            f"; and in pass@1 {show(*stronger_at_1)}",
+        ),
         Row(
             "Figure 16",
-            "pass@1 with a KL − without: within ±.03",
+            "pass@1 with a KL (β = 0.001) − without: within ±.03",
             "the same",
             show(*kl_at_1),
             "reproduced" if kl_at_1[1] > -0.03 and kl_at_1[2] < 0.03 else "not reproduced",
