@@ -149,7 +149,7 @@ def siblings(lab):
     for seed, of_seed in models.items():
         common = lab.budget("countdown", seed)
         of_seed += [lab.train(grpo.main, f"countdown-{name}-s{seed}", "--algorithm", name, *common) for name in SIBLINGS]
-        options = ["--completions", 16, "--epochs", 1, "--beta", 0, "--unended-penalty", 0]
+        options = ["--completions", 16, "--epochs", 1, "--beta", 0, "--unended-penalty", 0, "--critic", "none"]
         of_seed.append(lab.train(ppo.main, f"countdown-ppo-s{seed}", *options, *common))
     curves = dict(zip(("base", "grpo", *SIBLINGS, "ppo"), lab.curves(models, "countdown"), strict=True))
     once, reach, n = curves["base"][:, :, 0], curves["base"][:, :, -1], lab.ks[-1]

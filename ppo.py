@@ -154,6 +154,38 @@ def explained_variance(values, target, mask):
     return (1 - (target - values)[mask].var() / target[mask].var().clamp(min=1e-12)).item()
 
 
+class MuonAndAdamW:
+    """Muon (Jordan et al., 2024) for the matrices inside a critic's blocks, which learns to check a text from a fraction of the texts
+    that AdamW needs (docs/ppo.md); AdamW, at a third of the rate, for the rest of the critic, and for `more` groups of its own rates.
+    """
+
+    def __init__(self, critic, lr=0.0, more=()):
+        matrices = [p for block in critic.blocks for p in block.parameters() if p.ndim == 2]
+        inside = {id(p) for p in matrices}
+        rest = {"params": [p for p in critic.parameters() if id(p) not in inside], "weight_decay": 0.05}
+        self.muon = torch.optim.Muon(matrices, weight_decay=0.05)
+        self.adamw = torch.optim.AdamW([rest, *more], weight_decay=0.0, fused=True)
+        self.set_lr(lr)
+
+    def set_lr(self, lr):
+        self.muon.param_groups[0]["lr"], self.adamw.param_groups[0]["lr"] = lr, lr / 3
+
+    def step(self):
+        self.muon.step()
+        self.adamw.step()
+
+    def zero_grad(self, set_to_none=True):
+        self.muon.zero_grad(set_to_none)
+        self.adamw.zero_grad(set_to_none)
+
+    def state_dict(self):
+        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+
+    def load_state_dict(self, state):
+        self.muon.load_state_dict(state["muon"])
+        self.adamw.load_state_dict(state["adamw"])
+
+
 class KLControl:
     """β, fixed or steered towards a target KL per completion (Ziegler et al., 1909.08593, §2.2)."""
 
@@ -256,6 +288,20 @@ def critic_from(policy, scorer=None):
     return critic
 
 
+def starting_critic(policy, scorer, args, device):
+    """What --critic names: a critic that critic.py has pretrained on the base's completions of the task, or a new one (`critic_from`)."""
+    if args.critic == "none":
+        return critic_from(policy, scorer)
+    if not run.is_finished(args.critic):
+        run.fail(f"there is no finished critic in {args.critic}: critic.py makes one, and --critic none does without")
+    critic, checkpoint = run.load_model(args.critic, device, args.dtype, [args.task])
+    script, base = checkpoint["config"]["script"], checkpoint["config"].get("base")
+    if (script, base) != ("critic.py", args.base):
+        run.fail(f"{args.critic} is a run of {script} from {base}, not of critic.py from {args.base}: choose another --critic, or none")
+    print(f"the critic starts from {args.critic}")
+    return critic
+
+
 def score_rollout(batch, args, scorer=None):
     """score(x, y) of each completion (N,): the verifier's reward or the reward model's; a completion that never ended gets a fixed one."""
     score = batch.rewards
@@ -296,6 +342,7 @@ def main(argv=None):
     parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
     parser.add_argument("--reward", choices=("verifier", "model"), default="verifier", help="where the score comes from: RLVR or RLHF")
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model, for --reward model")
+    parser.add_argument("--critic", help="run of critic.py that the critic starts from, or none; default: runs/critic, if there is one")
     run.add_task_options(parser, "train_levels")
     parser.add_argument("--steps", type=run.number(int, 1), default=110, help="rollouts")
     parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
@@ -303,7 +350,7 @@ def main(argv=None):
     parser.add_argument("--epochs", type=run.number(int, 1), default=2, help="passes over each rollout (InstructGPT: 1; Ziegler: 4)")
     parser.add_argument("--minibatches", type=run.number(int, 1), default=4, help="optimizer steps per epoch")
     parser.add_argument("--lr", type=positive, default=5e-5, help="learning rate of the policy")
-    parser.add_argument("--critic-lr", type=positive, default=2e-3, help="learning rate of the critic")
+    parser.add_argument("--critic-lr", type=positive, help="of the critic; default: 3e-4 (Muon) if it is pretrained, else 2e-3 (AdamW)")
     parser.add_argument("--gamma", type=run.number(float, 0, 1), default=1.0, help="discount in (5) and (6)")
     parser.add_argument("--lam", type=run.number(float, 0, 1), default=0.95, help="lambda of GAE in (6)")
     parser.add_argument("--eps", type=run.number(float, 0, 1, low_included=False), default=0.2, help="clip of the ratio in (9)")
@@ -325,6 +372,12 @@ def main(argv=None):
     args.level = run.check_levels(args.task, args.level, "train_levels")
     if args.kl_target is not None and args.beta == 0:
         run.fail("--kl-target steers --beta by factors, and --beta 0 stays 0")
+    if args.critic is None:
+        args.critic = "runs/critic" if saved is None and args.reward == "verifier" and run.is_finished("runs/critic") else "none"
+    if args.reward == "model" and args.critic != "none":
+        run.fail("--critic has learnt the verifier's reward; with --reward model the critic starts from the reward model")
+    if args.critic_lr is None:
+        args.critic_lr = 2e-3 if args.critic == "none" else 3e-4
     if args.minibatches > args.problems:
         run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
 
@@ -332,9 +385,13 @@ def main(argv=None):
     policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
     scorer = reward_model.trained(args, device) if args.reward == "model" else None
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
-    critic = critic_from(policy, scorer)
-    parameters = [{"params": policy.parameters(), "lr": args.lr}, {"params": critic.parameters(), "lr": args.critic_lr}]
-    optimizer = torch.optim.AdamW(parameters, weight_decay=0.0, eps=1e-5, fused=True)
+    critic = starting_critic(policy, scorer, args, device) if saved is None else critic_from(policy, scorer)
+    of_policy = {"params": policy.parameters(), "lr": args.lr, "eps": 1e-5}
+    if args.critic == "none":
+        of_critic = {"params": critic.parameters(), "lr": args.critic_lr}
+        optimizer = torch.optim.AdamW([of_policy, of_critic], weight_decay=0.0, eps=1e-5, fused=True)
+    else:
+        optimizer = MuonAndAdamW(critic, args.critic_lr, [of_policy])
     control = KLControl(args.beta, args.kl_target)
     tracked = {"model": policy, "critic": critic, "reference": reference, "optimizer": optimizer, "kl_control": control}
     if args.explain:

@@ -126,7 +126,7 @@ def parse(parser, argv=None):
             if vars(args)[option] != value and option not in MAY_CHANGE_ON_RESUME and not explain:
                 fail(f"{args.run} was started with --{option.replace('_', '-')} {value} and cannot resume with {vars(args)[option]}")
         return args, saved
-    for option in ("base", "teacher", "reward_model"):
+    for option in ("base", "teacher", "reward_model", "critic"):
         source = Path(getattr(args, option, None) or "/").resolve()
         if Path(args.run).resolve() in (source, *source.parents):
             fail(f"--run {args.run} would overwrite --{option.replace('_', '-')}: choose another directory")

@@ -22,6 +22,7 @@ TOY = {
     "distill.py": "--teacher runs/base --solutions 4 --steps 2 --batch 4 --eval-every 2",
     "reward_model.py": "--pairs 8 --steps 2 --batch 4 --eval-every 2 --temperature 1",
     "prorl.py": "--steps 2 --problems 4 --group 2 --eval-every 2 --validation-problems 2",
+    "critic.py": "--steps 2 --problems 4 --completions 2 --minibatches 2",
     "ppo.py": "--steps 2 --problems 4 --completions 2 --eval-every 2",
     "overoptimisation.py": "--steps 2 --problems 4 --betas 0 0.1",
     "paper.py": None,  # tests/test_paper.py runs it at toy size

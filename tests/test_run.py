@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import critic
 import distill
 import grpo
 import limits
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 TOY_BASE = ["--steps", "4", "--batch", "8", "--demonstrations", "30", "--layers", "1", "--width", "16", "--heads", "2", "--device", "cpu"]
 TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu", "--beta", "0.1"]
 TOY_PPO = ["--steps", "6", "--problems", "4", "--completions", "2", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
+TOY_CRITIC = ["--problems", "4", "--completions", "2", "--minibatches", "2", "--save-every", "2", "--device", "cpu"]
 TOY_PRORL = ["--stages", "countdown:3", "--steps", "6", "--problems", "4", "--group", "4", "--minibatches", "2", "--eval-every", "1"]
 TOY_PRORL += ["--patience", "1", "--min-gain", "0.2", "--validation-problems", "4", "--save-every", "20", "--device", "cpu"]
 TOY_DISTILL = ["--steps", "6", "--solutions", "20", "--batch", "4", "--eval-every", "2", "--save-every", "2", "--device", "cpu"]
@@ -40,17 +42,6 @@ UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
 def base(tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "base"
     pretrain.main([*TOY_BASE, "--run", str(directory)])
-    return directory
-
-
-@pytest.fixture(scope="session")
-def learnt(tmp_path_factory):
-    """A toy base that solves a few problems of level 3, so that there are pairs to prefer."""
-    directory = tmp_path_factory.mktemp("runs") / "base3"
-    size = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01"]
-    pretrain.main(
-        [*size, "--steps", "150", "--batch", "64", "--demonstrations", "2000", "--level", "3", "--device", "cpu", "--run", str(directory)]
-    )
     return directory
 
 
@@ -72,7 +63,20 @@ def same_run(a, b):
             return len(x) == len(y) and all(map(equal, x, y))
         return x == y
 
-    parts = ("model", "reference", "schedule", "critic", "kl_control", "optimizer", "step", "random", "tasks", "model_config")
+    parts = (
+        "model",
+        "reference",
+        "schedule",
+        "critic",
+        "kl_control",
+        "optimizer",
+        "muon",
+        "adamw",
+        "step",
+        "random",
+        "tasks",
+        "model_config",
+    )
     assert all(equal(one[part], other[part]) for part in parts if part in one)
     assert metrics(a) == metrics(b)
     assert (a / "samples.txt").read_text() == (b / "samples.txt").read_text()
@@ -112,7 +116,7 @@ def start(script, *argv):
     )
 
 
-@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py", "prorl.py", "distill.py"])
+@pytest.mark.parametrize("script", ["pretrain.py", "grpo.py", "ppo.py", "reward_model.py", "prorl.py", "distill.py", "critic.py"])
 def test_a_killed_run_resumes_bit_for_bit(script, base, learnt, tmp_path):
     """SIGKILL between two checkpoints: metrics.csv is ahead of the checkpoint, and --resume must cut it back."""
     main, options = {
@@ -120,10 +124,11 @@ def test_a_killed_run_resumes_bit_for_bit(script, base, learnt, tmp_path):
         "grpo.py": (grpo.main, [*TOY_GRPO, "--base", base]),
         "ppo.py": (ppo.main, [*TOY_PPO, "--base", base, "--kl-target", "1", "--c-ptx", "0.1"]),
         "prorl.py": (prorl.main, [*TOY_PRORL, "--base", learnt]),
+        "critic.py": (critic.main, [*TOY_CRITIC, "--base", base]),
         "reward_model.py": (reward_model.main, [*TOY_PAIRS, "--base", learnt, "--level", "3", "--label-noise", "0.2"]),
         "distill.py": (distill.main, [*TOY_DISTILL, "--base", learnt, "--teacher", learnt, "--level", "3"]),
     }[script]
-    options = [*map(str, options), "--steps", "150", *([] if script == "prorl.py" else ["--eval-every", "30"])]
+    options = [*map(str, options), "--steps", "150", *([] if script in ("prorl.py", "critic.py") else ["--eval-every", "30"])]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = start(script, *options, "--run", killed)
     while not (killed / "metrics.csv").exists() or len((killed / "metrics.csv").read_text().splitlines()) < 5:
@@ -344,7 +349,8 @@ IMPOSSIBLE = {
           | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1
           | --minibatches 5 --problems 4 | --keep-optimizer --no-resets | --level 4""",
     ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
-          | --kl-target 1 --beta 0 | --reward people | --minibatches 5 --problems 4""",
+          | --kl-target 1 --beta 0 | --reward people | --reward model --critic runs/critic | --minibatches 5 --problems 4""",
+    critic.main: f"{RUNS} | --completions 0 | --problems 0 | --temperature 0 | --unended-penalty -1 | --minibatches 5 --problems 4",
     reward_model.main: f"{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0 | --temperature 0",
     distill.main: f"{RUNS} | --solutions 0 | --group 0 | --temperature 0 | --batch 0",
     overoptimisation.main: "--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0 | --level 9",
