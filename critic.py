@@ -1,4 +1,4 @@
-"""Value pretraining: PPO's critic gets to know the base before PPO begins (Yuan et al., 2503.01491, §3: value pretraining).
+"""Value pretraining: PPO's critic gets to know the base before PPO begins (Yuan et al., arXiv 2503.01491).
 
 A critic that starts at nothing learns from PPO's own rollouts while the policy that it judges moves on. To say whether a text will turn
 out right it must do the task's arithmetic, and that takes more texts than PPO ever samples. So hold the policy still first:
@@ -9,7 +9,7 @@ That is (11) with γ = λ = 1: as long as the policy is the base, every KL_t of 
 The score is the verifier's, and PPO's for a completion that never ends. Each completion is sampled, read once and thrown away, so
 `explained_variance`, taken before the step, is always that of new problems.
 
-    python critic.py        a quarter of an hour on two CPU cores; then `python ppo.py` starts from it
+    python critic.py        eight minutes on two CPU cores; then `python ppo.py` starts from it
 """
 
 import torch
