@@ -16,8 +16,9 @@ import torch
 
 import pretrain
 import run
-from ppo import MICRO_BATCH, MuonAndAdamW, critic_from, explained_variance, score_rollout, token_mean, value_loss
-from rollout import micro_batches, minibatches, rollout, summary
+from muon import MuonAndAdamW
+from ppo import MICRO_BATCH, critic_from, explained_variance, score_rollout, token_mean, value_loss
+from rollout import completions_of, micro_batches, minibatches, rollout, summary
 from verifiers import TASKS, draw
 
 
@@ -29,7 +30,7 @@ def value_step(critic, optimizer, batch, score, G, parts):
     target = score[:, None].expand(mask.shape)  # R̂_t of (7), for γ = λ = 1 and no KL
     values, total, norms = torch.zeros_like(batch.logp), 0.0, 0.0
     for minibatch in minibatches(len(prompts), 1, parts, prompts.device):
-        ((_, in_minibatch),) = micro_batches(minibatch, G, rows=len(completions))
+        in_minibatch = completions_of(minibatch, G)
         weights = torch.zeros_like(batch.logp)
         weights[in_minibatch] = token_mean(mask[in_minibatch].to(weights.dtype))
         for groups, these in micro_batches(minibatch, G, MICRO_BATCH[prompts.device.type]):
@@ -59,8 +60,7 @@ def main(argv=None):
     run.add_run_options(parser, "runs/critic")
     args, saved = run.parse(parser, argv)
     args.level = run.check_levels(args.task, args.level, "train_levels")
-    if args.minibatches > args.problems:
-        run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
+    run.check_minibatches(args)
 
     device, task = run.pick_device(args.device), TASKS[args.task]
     base, tasks = pretrain.base_model(args.base, {args.task: args.level}, args, device)

@@ -331,8 +331,7 @@ def settle(args, algorithm):
     """Fill in what the algorithm decides unless an option does."""
     args.eps_low = algorithm.eps_low if args.eps_low is None else args.eps_low
     args.eps_high = algorithm.eps_high if args.eps_high is None else args.eps_high
-    if args.minibatches > args.problems:
-        run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
+    run.check_minibatches(args)
     if args.beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
         run.fail(f"--beta {args.beta:g}: this algorithm has no KL")
 

@@ -31,7 +31,8 @@ import pretrain
 import reward_model
 import run
 from model import GPT, log_probs
-from rollout import RatioTally, micro_batches, minibatches, pass_at_1, rollout, summary
+from muon import MuonAndAdamW
+from rollout import RatioTally, completions_of, micro_batches, minibatches, pass_at_1, rollout, summary
 from tokenizer import decode
 from verifiers import TASKS, draw, held_out_problems
 
@@ -154,38 +155,6 @@ def explained_variance(values, target, mask):
     return (1 - (target - values)[mask].var() / target[mask].var().clamp(min=1e-12)).item()
 
 
-class MuonAndAdamW:
-    """Muon (Jordan et al., 2024) for the matrices inside a critic's blocks, which learns to check a text from a fraction of the texts
-    that AdamW needs (docs/ppo.md); AdamW, at a third of the rate, for the rest of the critic, and for `more` groups of its own rates.
-    """
-
-    def __init__(self, critic, lr=0.0, more=()):
-        matrices = [p for block in critic.blocks for p in block.parameters() if p.ndim == 2]
-        inside = {id(p) for p in matrices}
-        rest = {"params": [p for p in critic.parameters() if id(p) not in inside], "weight_decay": 0.05}
-        self.muon = torch.optim.Muon(matrices, weight_decay=0.05)
-        self.adamw = torch.optim.AdamW([rest, *more], weight_decay=0.0, fused=True)
-        self.set_lr(lr)
-
-    def set_lr(self, lr):
-        self.muon.param_groups[0]["lr"], self.adamw.param_groups[0]["lr"] = lr, lr / 3
-
-    def step(self):
-        self.muon.step()
-        self.adamw.step()
-
-    def zero_grad(self, set_to_none=True):
-        self.muon.zero_grad(set_to_none)
-        self.adamw.zero_grad(set_to_none)
-
-    def state_dict(self):
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
-
-    def load_state_dict(self, state):
-        self.muon.load_state_dict(state["muon"])
-        self.adamw.load_state_dict(state["adamw"])
-
-
 class KLControl:
     """β, fixed or steered towards a target KL per completion (Ziegler et al., 1909.08593, §2.2)."""
 
@@ -241,7 +210,7 @@ def ppo_step(policy, critic, reference, optimizer, batch, score, G, beta, args, 
     tally, steps = RatioTally(args.eps, args.eps), args.epochs * args.minibatches
     means = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0, "grad_norm": 0.0}
     for minibatch in minibatches(len(prompts), args.epochs, args.minibatches, device):
-        ((_, in_minibatch),) = micro_batches(minibatch, G, rows=len(completions))
+        in_minibatch = completions_of(minibatch, G)
         weights = torch.zeros_like(batch.logp)
         weights[in_minibatch] = token_mean(batch.mask[in_minibatch].to(weights.dtype))
         pretraining = pretraining_loss(*demonstrations(policy)) if args.c_ptx else 0.0
@@ -378,8 +347,7 @@ def main(argv=None):
         run.fail("--critic has learnt the verifier's reward; with --reward model the critic starts from the reward model")
     if args.critic_lr is None:
         args.critic_lr = 2e-3 if args.critic == "none" else 3e-4
-    if args.minibatches > args.problems:
-        run.fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
+    run.check_minibatches(args)
 
     device, task, G = run.pick_device(args.device), TASKS[args.task], args.completions
     policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)

@@ -153,6 +153,12 @@ def check_levels(task, levels, default):
     return levels or getattr(TASKS[task], default)
 
 
+def check_minibatches(args):
+    """A minibatch has whole problems, so that the completions of one share its prompt: there cannot be more of them than problems."""
+    if args.minibatches > args.problems:
+        fail(f"--minibatches {args.minibatches} is more than the {args.problems} problems of a rollout")
+
+
 def problems_to_test(task, levels, n):
     """The first n held-out problems, or one clear line where there are not that many."""
     try:

@@ -5,12 +5,14 @@ import copy
 
 import pytest
 import torch
+from test_run import refused
 
 import critic
 import ppo
 from critic import value_step
 from model import GPT
-from ppo import MuonAndAdamW, critic_from, explained_variance, starting_critic
+from muon import MuonAndAdamW
+from ppo import critic_from, explained_variance, starting_critic
 from rollout import Rollout
 
 F64 = torch.float64
@@ -148,28 +150,20 @@ def test_ppo_finds_the_critic_by_itself_and_says_so(tmp_path, learnt, monkeypatc
     assert torch.load(tmp_path / "with" / "checkpoint.pt", weights_only=True)["step"] == 2
 
 
-def refused(capsys, argv):
-    with pytest.raises(SystemExit) as stop:
-        ppo.main(argv)
-    printed = capsys.readouterr().err
-    assert stop.value.code == 2 and printed.count("\n") == 1
-    return printed
-
-
 def test_a_critic_that_does_not_fit_is_refused_in_one_line(tmp_path, learnt, capsys):
     where = str(tmp_path / "critic")
     ours = [*TOY_PPO, "--base", str(learnt), "--run", str(tmp_path / "ppo"), "--critic"]
-    assert "no finished critic" in refused(capsys, [*ours, where])
-    assert "is a run of pretrain.py" in refused(capsys, [*ours, str(learnt)])
-    assert "starts from the reward model" in refused(capsys, [*ours, where, "--reward", "model"])
+    assert "no finished critic" in refused(capsys, ppo.main, [*ours, where])
+    assert "is a run of pretrain.py" in refused(capsys, ppo.main, [*ours, str(learnt)])
+    assert "starts from the reward model" in refused(capsys, ppo.main, [*ours, where, "--reward", "model"])
     critic.main([*TOY, "--base", str(learnt), "--run", where])
     saved = torch.load(tmp_path / "critic" / "checkpoint.pt", weights_only=True)
     changed = copy.deepcopy(saved)
     changed["config"]["base"] = "runs/another"
     torch.save(changed, tmp_path / "critic" / "checkpoint.pt")
     capsys.readouterr()
-    assert "from runs/another" in refused(capsys, [*ours, where])
+    assert "from runs/another" in refused(capsys, ppo.main, [*ours, where])
     saved["config"]["steps"] = 5
     torch.save(saved, tmp_path / "critic" / "checkpoint.pt")
-    assert "no finished critic" in refused(capsys, [*ours, where])
+    assert "no finished critic" in refused(capsys, ppo.main, [*ours, where])
     assert not (tmp_path / "ppo").exists()
