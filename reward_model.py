@@ -6,7 +6,7 @@
 r_θ is the base GPT with a scalar head, read at the last token of the completion. The pairs need no people here: both completions are
 sampled from the base, and the verifier says which is better. `--label-noise` flips a share of the labels, as people would. They are
 sampled at temperature 2: at 1 nearly all that is wrong is a well-formed expression with the wrong value, and a reward model that has
-never seen a malformed text gives it any score, which PPO finds out (README).
+never seen a malformed text gives it any score, which PPO finds out (docs/ppo.md).
 
 Only differences of r enter the loss, so it says nothing about the zero of r. Afterwards the scores are shifted to mean 0 on samples of
 the base, and scaled to standard deviation 1 there so that PPO's β means the same for every reward model; both numbers are saved with it.
@@ -14,6 +14,7 @@ the base, and scaled to standard deviation 1 there so that PPO's β means the sa
     python reward_model.py        three minutes on two CPU cores; held-out pair accuracy about 0.89
 """
 
+import copy
 import math
 import random
 from pathlib import Path
@@ -89,7 +90,7 @@ def collect_pairs(base, task, levels, n, rng, temperature=1.0, held_out=False, G
             pairs = preference_pairs(batch, G)[:missing]
             unused = task.max_tokens - batch.mask.shape[1]
             tokens.append(F.pad(batch.tokens, (0, unused), value=PAD)[pairs])
-            last.append((task.prompt_width + batch.lengths - 1)[pairs])
+            last.append(batch.last[pairs])
             missing -= len(pairs)
             barren = 0 if len(pairs) else barren + 1
             if barren == 20:
@@ -150,7 +151,7 @@ def evaluate(model, tokens, last):
 def normalise(model, base, task, levels, rng, problems=64, G=16):
     """Set `model.mean` and `model.std` so that the scores of the base's completions have mean 0 and standard deviation 1."""
     batch = rollout(base, task, [draw(task, levels, rng) for _ in range(problems)], G)
-    raw = model.raw(batch.tokens, task.prompt_width + batch.lengths - 1)[batch.ended]
+    raw = model.raw(batch.tokens, batch.last)[batch.ended]
     model.mean.copy_(raw.mean())
     model.std.copy_(raw.std())
 
@@ -205,8 +206,9 @@ def main(argv=None):
         accuracy = None
         if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
             accuracy = evaluate(model, *test)[0]
-        if step + 1 == args.steps:
-            normalise(model, base, task, args.level, rng)
+        if step + 1 == args.steps or (args.keep_every and (step + 1) % args.keep_every == 0):  # every step that may be used as a run
+            with torch.random.fork_rng():
+                normalise(model, base, task, args.level, copy.copy(rng))
         this.log(step, ("loss", "accuracy"), loss=loss, accuracy=right, held_out_accuracy=accuracy, grad_norm=norm)
 
     accuracy, calibration = evaluate(model, *test)

@@ -40,6 +40,11 @@ class Rollout(NamedTuple):
         """(N,) tokens in each completion"""
         return self.mask.sum(dim=1)
 
+    @property
+    def last(self):
+        """(N,) where in `tokens` the last sampled token of each row stands"""
+        return self.tokens.shape[1] - self.mask.shape[1] + self.lengths - 1
+
 
 def encode_prompts(task, problems, device="cpu"):
     """The prompts of B problems, left-padded to the task's width: (B, P)."""

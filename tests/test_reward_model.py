@@ -162,3 +162,12 @@ def test_normalised_scores_have_mean_0_and_std_1_and_the_order_stays(monkeypatch
     saved = RewardModel(**model.config).double()
     saved.load_state_dict(model.state_dict())
     assert torch.equal(saved(tokens, TASK.prompt_width + batch.lengths - 1), after)
+
+
+def test_every_checkpoint_that_is_kept_is_normalised_and_keeping_changes_nothing(tmp_path, learnt):
+    toy = ["--base", str(learnt), "--level", "3", "--pairs", "16", "--steps", "3", "--batch", "4", "--temperature", "1", "--device", "cpu"]
+    for name, keep in (("without", []), ("with", ["--keep-every", "1"])):
+        reward_model.main([*toy, "--run", str(tmp_path / name), *keep])
+    models = [torch.load(tmp_path / run / "checkpoint.pt", weights_only=True)["model"] for run in ("without", "with", "with/step-1")]
+    assert all(torch.equal(a, b) for a, b in zip(models[0].values(), models[1].values(), strict=True))
+    assert models[2]["mean"] != 0 and models[2]["std"] != 1 and models[2]["mean"] != models[1]["mean"]
