@@ -7,7 +7,7 @@ out right it must do the task's arithmetic, and that takes more texts than PPO e
 
 That is (11) with γ = λ = 1: as long as the policy is the base, every KL_t of (3) is 0 and the return R̂_t of every token is the score.
 The score is the verifier's, and PPO's for a completion that never ends. Each completion is sampled, read once and thrown away, so
-`explained_variance`, taken before the step, is always that of new problems.
+`explained_variance`, taken before the step, is always that of completions from which nothing was learnt yet.
 
     python critic.py        eight minutes on two CPU cores; then `python ppo.py` starts from it
 """
@@ -76,7 +76,7 @@ def main(argv=None):
         recent = [*recent[-19:], numbers["explained_variance"]]
         this.log(step, ("value_loss", "explained_variance"), **numbers)
     if recent:
-        print(f"explained variance of the last {len(recent)} rollouts: {sum(recent) / len(recent):.3f}; the critic is in {args.run}")
+        print(f"explained variance of the last {len(recent)} rollouts: {torch.tensor(recent).nanmean():.3f}; the critic is in {args.run}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
-"""Muon for the matrices of a critic, AdamW for the rest: one optimizer to step, to clear and to save."""
+"""Muon for the matrices of a critic, AdamW for the rest: one optimizer to step, to clear and to save.
+
+Muon (Jordan et al., 2024, kellerjordan.github.io/posts/muon) keeps the momentum of a weight matrix's gradient, as SGD does, and steps
+along the nearest matrix with orthonormal rows or columns: every direction in which the momentum points at all gets the same length, the
+weak ones too. `torch.optim.Muon` is that; here is only which parameter it gets.
+"""
 
 import torch
 
 
 class MuonAndAdamW:
-    """Muon (Jordan et al., 2024) for the matrices inside a critic's blocks, which learns to check a text from a fraction of the texts
-    that AdamW needs (docs/ppo.md); AdamW, at a third of the rate, for the rest of the critic, and for `more` groups of its own rates.
+    """Muon for the matrices inside a critic's blocks, which so learns more from texts that it reads once (docs/ppo.md); AdamW, at a third
+    of the rate, for the rest of the critic, and for `more` groups of its own rates.
     """
 
     def __init__(self, critic, lr=0.0, more=()):

@@ -53,7 +53,7 @@ def main(argv=None):
     parser = run.Parser(prog="overoptimisation.py", description="PPO on a reward model for several beta: score and truth against the KL.")
     parser.add_argument("--betas", type=run.number(float, 0), nargs="+", default=[0.0, 0.05, 0.2], help="weights of the KL")
     parser.add_argument("--steps", type=run.number(int, 1), default=40, help="rollouts of each run")
-    parser.add_argument("--problems", type=run.number(int, 2), default=128, help="problems per rollout")
+    parser.add_argument("--problems", type=run.number(int, 4), default=128, help="problems per rollout")
     parser.add_argument("--level", type=run.level_range, help="difficulty; default: the task's own")
     parser.add_argument("--window", type=run.number(int, 1), default=2, help="steps that are averaged to one point")
     parser.add_argument("--base", default="runs/base", help="run to start from")
@@ -64,7 +64,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if len(set(args.betas)) < len(args.betas):
         run.fail("the same beta is named twice")
-    levels = run.check_levels("countdown", args.level, "train_levels")
+    levels, out = run.check_levels("countdown", args.level, "train_levels"), Path(args.out)
+    run.make_directory(out)
 
     curves = {}
     for beta in args.betas:
@@ -75,8 +76,6 @@ def main(argv=None):
         ppo.main([str(option) for option in options] + (["--resume"] if (directory / "checkpoint.pt").exists() else []))
         curves[beta] = read_curve(directory, args.steps, args.window)
 
-    out = Path(args.out)
-    run.make_directory(out)
     with open(out / "overoptimisation.csv", "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["beta", "steps", "kl_sequence", "score", "verifier_reward"])

@@ -24,12 +24,15 @@ Where this file departs from the deck, because the deck has it wrong or leaves i
 
 import argparse
 import copy
+import math
+from pathlib import Path
 
 import torch
 
 import pretrain
 import reward_model
 import run
+from grpo import whiten
 from model import GPT, log_probs
 from muon import MuonAndAdamW
 from rollout import RatioTally, completions_of, micro_batches, minibatches, pass_at_1, rollout, summary
@@ -40,7 +43,7 @@ MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass 
 
 
 def weighted_sum(x, weights):
-    """Σ w_t x_t over the tokens that count: whatever stands on the padding, NaN included, does not. (N, T), (N, T) -> scalar"""
+    """Σ w_t x_t over the tokens that count: what stands on the padding is not summed, be it NaN. (N, T), (N, T) -> scalar"""
     return torch.where(weights > 0, weights * x, 0.0).sum()
 
 
@@ -55,7 +58,7 @@ def sampled_kl(logp, logp_ref):
 
 
 def full_kl(logits, logits_ref):
-    """D_KL(π(·|s_t) ‖ π_ref(·|s_t)), the sum over the vocabulary that (4) estimates. (N, T, V), (N, T, V) -> (N, T)
+    """D_KL(π(·|s_t) ‖ π_ref(·|s_t)), the sum over the vocabulary that (4) estimates. (N, T, vocabulary) twice -> (N, T)
 
     Not for the reward: the reward is a number, no gradient flows through it, and ∇ E[Σ KL_t] has a part that only the log-ratio of
     the sampled token carries.
@@ -117,19 +120,21 @@ def value_loss(values, target, weights, values_old=None, eps=None):
 
 
 def entropy_loss(logits, weights):
-    """−E_t[H(π(·|s_t))], over the whole vocabulary. logits (N, T, V) at the sampling temperature -> scalar"""
+    """−E_t[H(π(·|s_t))], over the whole vocabulary. logits (N, T, vocabulary) at the sampling temperature -> scalar"""
     log_pi = logits.log_softmax(dim=-1)
     entropy = -(log_pi.exp() * log_pi).sum(dim=-1)  # (N, T)
     return -weighted_sum(entropy, weights)  # PPO (12)
 
 
 def pretraining_loss(logits, completions, mask):
-    """−E_(x,y) Σ_t log π(y_t|x, y_<t): a mean over texts of a sum over tokens. (N, T, V), (N, T), (N, T) -> scalar"""
+    """−E_(x,y) Σ_t log π(y_t|x, y_<t): a mean over texts of a sum over tokens. (N, T, vocabulary), (N, T), (N, T) -> scalar"""
     return -torch.where(mask, log_probs(logits, completions), 0.0).sum() / len(mask)  # PPO (13)
 
 
 def total_loss(policy, value, entropy, pretraining, c_v, c_ent, c_ptx):
-    """The four losses, weighed."""
+    """The four losses, weighed. The critic here is a network of its own, and its optimizer takes no notice of the scale of a gradient, so
+    c_v changes little; in a critic that shares the policy's trunk it would weigh one against the other.
+    """
     return policy + c_v * value + c_ent * entropy + c_ptx * pretraining  # PPO (14)
 
 
@@ -144,15 +149,12 @@ def token_mean(mask):
     return mask / mask.sum()
 
 
-def whiten(x, mask):
-    """Shift and scale to mean 0 and standard deviation 1 over the tokens in the mask; 0 outside."""
-    inside = x[mask]
-    return torch.where(mask, (x - inside.mean()) / (inside.std(correction=0) + 1e-8), 0.0)
-
-
 def explained_variance(values, target, mask):
-    """1 − Var(R̂ − V) / Var(R̂) over tokens: 1 is a perfect critic, 0 no better than a constant, below 0 worse."""
-    return (1 - (target - values)[mask].var() / target[mask].var().clamp(min=1e-12)).item()
+    """1 − Var(R̂ − V) / Var(R̂) over tokens: 1 is a perfect critic, 0 no better than a constant, below 0 worse. nan where all R̂ are equal:
+    then there is nothing to explain.
+    """
+    target, error = target[mask], (target - values)[mask]
+    return math.nan if target.max() == target.min() else (1 - error.var() / target.var()).item()
 
 
 class KLControl:
@@ -208,12 +210,13 @@ def ppo_step(policy, critic, reference, optimizer, batch, score, G, beta, args, 
 
     # 2. Several epochs of minibatches: ratio (8), losses (9) to (13), total (14), a step.
     tally, steps = RatioTally(args.eps, args.eps), args.epochs * args.minibatches
-    means = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0, "grad_norm": 0.0}
+    means = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0, "pretraining_loss": 0.0, "grad_norm": 0.0}
     for minibatch in minibatches(len(prompts), args.epochs, args.minibatches, device):
         in_minibatch = completions_of(minibatch, G)
         weights = torch.zeros_like(batch.logp)
         weights[in_minibatch] = token_mean(batch.mask[in_minibatch].to(weights.dtype))
-        pretraining = pretraining_loss(*demonstrations(policy)) if args.c_ptx else 0.0
+        pretraining = pretraining_loss(*demonstrations(policy)) if args.c_ptx else torch.zeros(())
+        means["pretraining_loss"] += pretraining.item() / steps
         for groups, these in micro_batches(minibatch, G, rows):
             logits = policy.at_states(prompts[groups], completions[these]) / args.temperature
             values = critic.at_states(prompts[groups], completions[these]).squeeze(-1)
@@ -257,27 +260,32 @@ def critic_from(policy, scorer=None):
     return critic
 
 
+def why_not(directory, args):
+    """What is wrong with a run as the critic to start from, in a line; None for one that critic.py has pretrained on this base and task."""
+    if not run.is_finished(directory):
+        return f"there is no finished critic in {directory}: critic.py makes one, and --critic none does without"
+    config = run.load_checkpoint(directory)["config"]
+    script, base, task = config["script"], config.get("base", "nothing"), config.get("task", "several tasks")
+    if (script, Path(base).resolve(), task) == ("critic.py", Path(args.base).resolve(), args.task):
+        return None
+    ours = f"critic.py from {args.base} on {args.task}"
+    return f"{directory} is a run of {script} from {base} on {task}, not of {ours}: choose another --critic, or none"
+
+
 def starting_critic(policy, scorer, args, device):
-    """What --critic names: a critic that critic.py has pretrained on the base's completions of the task, or a new one (`critic_from`)."""
+    """What --critic names: a critic that critic.py has pretrained, or none, for a new one (`critic_from`)."""
     if args.critic == "none":
         return critic_from(policy, scorer)
-    if not run.is_finished(args.critic):
-        run.fail(f"there is no finished critic in {args.critic}: critic.py makes one, and --critic none does without")
-    critic, checkpoint = run.load_model(args.critic, device, args.dtype, [args.task])
-    script, base = checkpoint["config"]["script"], checkpoint["config"].get("base")
-    if (script, base) != ("critic.py", args.base):
-        run.fail(f"{args.critic} is a run of {script} from {base}, not of critic.py from {args.base}: choose another --critic, or none")
     print(f"the critic starts from {args.critic}")
-    return critic
+    return run.load_model(args.critic, device, args.dtype, [args.task])[0]
 
 
 def score_rollout(batch, args, scorer=None):
     """score(x, y) of each completion (N,): the verifier's reward or the reward model's; a completion that never ended gets a fixed one."""
     score = batch.rewards
     if scorer is not None:
-        last = batch.tokens.shape[1] - batch.mask.shape[1] + batch.lengths - 1
         with torch.no_grad():
-            score = torch.cat([scorer(t, i) for t, i in zip(batch.tokens.split(256), last.split(256), strict=True)])
+            score = torch.cat([scorer(t, i) for t, i in zip(batch.tokens.split(256), batch.last.split(256), strict=True)])
     return torch.where(batch.ended, score, -args.unended_penalty)
 
 
@@ -311,7 +319,7 @@ def main(argv=None):
     parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
     parser.add_argument("--reward", choices=("verifier", "model"), default="verifier", help="where the score comes from: RLVR or RLHF")
     parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model, for --reward model")
-    parser.add_argument("--critic", help="run of critic.py that the critic starts from, or none; default: runs/critic, if there is one")
+    parser.add_argument("--critic", help="run of critic.py that the critic starts from, or none; default: runs/critic, if it fits")
     run.add_task_options(parser, "train_levels")
     parser.add_argument("--steps", type=run.number(int, 1), default=110, help="rollouts")
     parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
@@ -342,9 +350,11 @@ def main(argv=None):
     if args.kl_target is not None and args.beta == 0:
         run.fail("--kl-target steers --beta by factors, and --beta 0 stays 0")
     if args.critic is None:
-        args.critic = "runs/critic" if saved is None and args.reward == "verifier" and run.is_finished("runs/critic") else "none"
+        args.critic = "runs/critic" if saved is None and args.reward == "verifier" and why_not("runs/critic", args) is None else "none"
     if args.reward == "model" and args.critic != "none":
         run.fail("--critic has learnt the verifier's reward; with --reward model the critic starts from the reward model")
+    if args.critic != "none" and saved is None and (reason := why_not(args.critic, args)):
+        run.fail(reason)
     if args.critic_lr is None:
         args.critic_lr = 2e-3 if args.critic == "none" else 3e-4
     run.check_minibatches(args)

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import shutil
 
 import pytest
 import torch
@@ -143,6 +144,12 @@ def test_ppo_finds_the_critic_by_itself_and_says_so(tmp_path, learnt, monkeypatc
     without, found = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("without", "with"))
     assert (without["config"]["critic"], found["config"]["critic"]) == ("none", "runs/critic")
     assert without["config"]["critic_lr"] == 2e-3 and found["config"]["critic_lr"] == 3e-4
+    (tmp_path / "same").symlink_to(learnt)
+    ppo.main([*TOY_PPO, "--base", "same", "--run", "linked"])  # one base by two names
+    assert "the critic starts from runs/critic" in capsys.readouterr().out
+    shutil.copytree(learnt, tmp_path / "another")
+    ppo.main([*TOY_PPO, "--base", "another", "--run", "elsewhere"])  # a critic that nobody named is not held against another base
+    assert "the critic starts from" not in capsys.readouterr().out
     start = torch.load(tmp_path / "runs" / "critic" / "checkpoint.pt", weights_only=True)["model"]
     moved = max((found["critic"][name] - weight).abs().max().item() for name, weight in start.items())
     assert 0 < moved < 0.02
@@ -154,7 +161,7 @@ def test_a_critic_that_does_not_fit_is_refused_in_one_line(tmp_path, learnt, cap
     where = str(tmp_path / "critic")
     ours = [*TOY_PPO, "--base", str(learnt), "--run", str(tmp_path / "ppo"), "--critic"]
     assert "no finished critic" in refused(capsys, ppo.main, [*ours, where])
-    assert "is a run of pretrain.py" in refused(capsys, ppo.main, [*ours, str(learnt)])
+    assert "is a run of pretrain.py from nothing" in refused(capsys, ppo.main, [*ours, str(learnt)])
     assert "starts from the reward model" in refused(capsys, ppo.main, [*ours, where, "--reward", "model"])
     critic.main([*TOY, "--base", str(learnt), "--run", where])
     saved = torch.load(tmp_path / "critic" / "checkpoint.pt", weights_only=True)

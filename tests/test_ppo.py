@@ -119,15 +119,6 @@ def test_lambda_one_gives_monte_carlo_and_lambda_zero_the_td_error():
     torch.testing.assert_close(gae(delta, GAMMA, 0.0), delta, **EXACT)
 
 
-def test_whitening_shifts_and_scales_the_tokens_alone():
-    x = ragged(8) * 3 + 2
-    inside = [x[i, t].item() for i, T in enumerate(LENGTHS) for t in range(T)]
-    mean = sum(inside) / len(inside)
-    std = math.sqrt(sum((y - mean) ** 2 for y in inside) / len(inside))
-    expected = torch.where(MASK, (x - mean) / std, 0.0)
-    torch.testing.assert_close(whiten(x, MASK), expected, rtol=1e-7, atol=1e-9)
-
-
 def test_explained_variance():
     target = ragged(9)
     assert explained_variance(target, target, MASK) == pytest.approx(1.0)
@@ -135,6 +126,7 @@ def test_explained_variance():
     assert explained_variance(-target, target, MASK) == pytest.approx(-3.0)
     poisoned = torch.where(MASK, target, torch.nan)
     assert explained_variance(poisoned, poisoned, MASK) == pytest.approx(1.0)
+    assert math.isnan(explained_variance(torch.zeros_like(target), torch.full_like(target, 0.1), MASK))
 
 
 # ---------------------------------------------------------------------------------------------------------- (8) to (14)
@@ -367,8 +359,8 @@ def frozen(policy, critic):
     return torch.optim.SGD([*policy.parameters(), *critic.parameters()], lr=0.0)
 
 
-def by_loops(policy, critic, reference, batch, score, beta, args):
-    """Policy, value and entropy loss from the definitions, a token at a time."""
+def by_loops(policy, critic, reference, batch, score, beta, args, minibatch=None):
+    """Policy, value and entropy loss of the completions in `minibatch` (default: all) from the definitions, a token at a time."""
     tokens, lengths = batch.tokens, batch.lengths.tolist()
     log_pi = full_logits(policy, tokens, args.temperature).log_softmax(-1)
     log_ref = full_logits(reference, tokens, args.temperature).log_softmax(-1).detach()
@@ -385,9 +377,10 @@ def by_loops(policy, critic, reference, batch, score, beta, args):
             target[i, t] = advantage[i, t] + v[t]
     if args.whiten:
         mean = sum(advantage.values()) / len(spots)
-        std = math.sqrt(sum((a - mean) ** 2 for a in advantage.values()) / len(spots)) + 1e-8
+        std = math.sqrt(sum((a - mean) ** 2 for a in advantage.values()) / len(spots))
         advantage = {spot: (a - mean) / std for spot, a in advantage.items()}
     policy_sum = value_sum = entropy_sum = 0.0
+    spots = [(i, t) for i, t in spots if minibatch is None or i in minibatch]
     for i, t in spots:
         ratio = torch.exp(log_pi[i, t, tokens[i, P + t]] - batch.logp[i, t])
         policy_sum = policy_sum - torch.minimum(ratio * advantage[i, t], ratio.clamp(1 - args.eps, 1 + args.eps) * advantage[i, t])
@@ -444,23 +437,27 @@ def test_pretraining_enters_once_per_minibatch(monkeypatch, gradients):
         return model.at_states(text, y), y, in_text
 
     for c_ptx in (0.0, 0.5):
-        ppo_step(policy, critic, reference, frozen(policy, critic), batch, score, G, BETA, options(c_ptx=c_ptx), demonstrations)
-    ptx = torch.autograd.grad(pretraining_loss(*demonstrations(policy)), list(policy.parameters()))
-    for without, with_it, part in zip(gradients[0], gradients[2], ptx, strict=True):
-        torch.testing.assert_close(with_it - without, 0.5 * part, rtol=1e-9, atol=1e-12)
+        torch.manual_seed(5)  # the same minibatches
+        args = options(c_ptx=c_ptx, minibatches=2)
+        numbers = ppo_step(policy, critic, reference, frozen(policy, critic), batch, score, G, BETA, args, demonstrations)
+    loss = pretraining_loss(*demonstrations(policy))
+    assert numbers["pretraining_loss"] == pytest.approx(loss.item())
+    ptx = torch.autograd.grad(loss, list(policy.parameters()))
+    for step in (0, 2):  # of the policy's gradients: each minibatch first without, then (4 records later) with
+        for without, with_it, part in zip(gradients[step], gradients[step + 4], ptx, strict=True):
+            torch.testing.assert_close(with_it - without, 0.5 * part, rtol=1e-9, atol=1e-12)
 
 
-def test_minibatches_and_epochs_are_optimizer_steps(monkeypatch, gradients):
+@pytest.mark.parametrize("whitened", [False, True])
+def test_minibatches_and_epochs_are_optimizer_steps(monkeypatch, gradients, whitened):
+    """And the advantages are whitened over the whole rollout, not over a minibatch."""
     policy, critic, reference, batch = setting()
     score = torch.randn(12, dtype=F64)
     monkeypatch.setattr(torch, "randperm", lambda n: torch.tensor([2, 0, 3, 1]))
-    ppo_step(policy, critic, reference, frozen(policy, critic), batch, score, G, BETA, options(epochs=2, minibatches=2))
+    ppo_step(policy, critic, reference, frozen(policy, critic), batch, score, G, BETA, options(epochs=2, minibatches=2, whiten=whitened))
     assert len(gradients) == 2 * 2 * 2
-    first_half = torch.cat([torch.arange(g * G, g * G + G) for g in (2, 0)])
-    part = Rollout(
-        batch.tokens[first_half], batch.mask[first_half], batch.logp[first_half], batch.rewards[first_half], batch.ended[first_half], []
-    )
-    loss = by_loops(policy, critic, reference, part, score[first_half], BETA, options())[0]
+    first_half = [g * G + i for g in (2, 0) for i in range(G)]
+    loss = by_loops(policy, critic, reference, batch, score, BETA, options(whiten=whitened), first_half)[0]
     for a, b in zip(gradients[0], torch.autograd.grad(loss, list(policy.parameters())), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-8)
 
@@ -476,7 +473,7 @@ def test_the_critic_learns_and_the_reference_does_not():
     assert all(torch.equal(a, b) for a, b in zip(before.values(), reference.state_dict().values(), strict=True))
 
 
-def test_returns_come_before_whitening_and_values_from_rollout_time():
+def test_returns_come_before_whitening_and_carry_no_gradient():
     _, critic, reference, batch = setting()
     fixed = evaluate_rollout(critic, reference, batch, torch.randn(12, dtype=F64), G, BETA, options(whiten=True))
     torch.testing.assert_close(fixed.returns, fixed.advantage + fixed.values, **EXACT)
