@@ -9,7 +9,7 @@ That is (11) with γ = λ = 1: as long as the policy is the base, every KL_t of 
 The score is the verifier's, and PPO's for a completion that never ends. Each completion is sampled, read once and thrown away, so
 `explained_variance`, taken before the step, is always that of completions from which nothing was learnt yet.
 
-    python critic.py        eight minutes on two CPU cores; then `python ppo.py` starts from it
+    python critic.py        a quarter of an hour on two CPU cores; then `python ppo.py` starts from it
 """
 
 import torch
@@ -50,7 +50,7 @@ def main(argv=None):
     positive = run.number(float, 0, low_included=False)
     parser.add_argument("--base", default="runs/base", help="run that writes the completions and whose trunk the critic starts from")
     run.add_task_options(parser, "train_levels")
-    parser.add_argument("--steps", type=run.number(int, 1), default=480, help="rollouts")
+    parser.add_argument("--steps", type=run.number(int, 1), default=960, help="rollouts")
     parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
     parser.add_argument("--completions", type=run.number(int, 1), default=8, help="completions per problem: they share the prompt's cache")
     parser.add_argument("--minibatches", type=run.number(int, 1), default=8, help="optimizer steps per rollout")
