@@ -82,17 +82,17 @@ def main(argv=None):
     args.level = run.check_levels(args.task, args.level, "train_levels")
 
     device, task = run.pick_device(args.device), TASKS[args.task]
+    test = run.problems_to_test(args.task, args.level, 128)
     student, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
     teacher = teacher_model(args, device)
     optimizer = torch.optim.AdamW(student.parameters(), betas=(0.9, 0.98), weight_decay=0.1, fused=True)
-    test = run.problems_to_test(args.task, args.level, 128)
     torch.manual_seed(args.seed)  # the corpus is not saved: a resumed run has the teacher write it again, from the same seed
     try:
         prompts, completions, accepted = write_solutions(
             teacher, task, args.level, args.solutions, args.group, random.Random(args.seed), args.temperature
         )
     except ValueError as error:
-        run.fail(f"{args.teacher} cannot teach: {error}")
+        run.fail(f"{args.teacher} cannot teach so much: {error}; ask for fewer --solutions")
     print(f"{len(prompts)} solutions by {args.teacher}; the verifier accepted {accepted:.3f} of what it wrote")
 
     this = run.Run(args, saved, tasks, model=student, optimizer=optimizer)

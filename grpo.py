@@ -349,10 +349,10 @@ def main(argv=None):
     settle(args, algorithm)
 
     device = run.pick_device(args.device)
+    test = run.problems_to_test(args.task, args.level, 128)
     policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
     optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
-    test = run.problems_to_test(args.task, args.level, 128)
 
     this = run.Run(args, saved, tasks, model=policy, reference=reference, optimizer=optimizer)
     clock = run.Timer(device)

@@ -1,4 +1,5 @@
-"""A GPT in plain PyTorch: GPT-2's architecture, a cache in which G completions share one prompt, and sampling.
+"""A GPT in plain PyTorch: GPT-2's architecture (but for a head of its own, and the exact GELU), a cache in which G completions share one
+prompt, and sampling.
 
 Shapes used throughout:
     B prompts, G completions of each, N = B·G;  P prompt tokens, T completion tokens;  V vocabulary;  C width, H heads, D = C / H

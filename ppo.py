@@ -260,24 +260,35 @@ def critic_from(policy, scorer=None):
     return critic
 
 
-def why_not(directory, args):
-    """What is wrong with a run as the critic to start from, in a line; None for one that critic.py has pretrained on this base and task."""
-    if not run.is_finished(directory):
-        return f"there is no finished critic in {directory}: critic.py makes one, and --critic none does without"
-    config = run.load_checkpoint(directory)["config"]
-    script, base, task = config["script"], config.get("base", "nothing"), config.get("task", "several tasks")
-    if (script, Path(base).resolve(), task) == ("critic.py", Path(args.base).resolve(), args.task):
-        return None
-    ours = f"critic.py from {args.base} on {args.task}"
-    return f"{directory} is a run of {script} from {base} on {task}, not of {ours}: choose another --critic, or none"
+def choose_critic(args):
+    """--critic of a new run: one that critic.py has pretrained on this base and task, or `none`. Where none is named, runs/critic if it
+    fits.
+    """
+    directory = args.critic or ("runs/critic" if args.reward == "verifier" else "none")
+    if directory == "none":
+        return directory
+    if args.reward == "model":
+        run.fail("--critic has learnt the verifier's reward; with --reward model the critic starts from the reward model")
+    if run.is_finished(directory):
+        config = run.load_checkpoint(directory)["config"]
+        script, base, task = config["script"], config.get("base", "nothing"), config.get("task", "several tasks")
+        if (script, Path(base).resolve(), task) == ("critic.py", Path(args.base).resolve(), args.task):
+            return directory
+        reason = f"{directory} is a run of {script} from {base} on {task}, not of critic.py from {args.base} on {args.task}"
+    else:
+        reason = f"there is no finished critic in {directory} (critic.py makes one)"
+    if args.critic is not None:
+        run.fail(f"{reason}: choose another --critic, or none")
+    print(f"a new critic: {reason}")
+    return "none"
 
 
 def starting_critic(policy, scorer, args, device):
-    """What --critic names: a critic that critic.py has pretrained, or none, for a new one (`critic_from`)."""
+    """The critic that --critic names, or a new one (`critic_from`)."""
     if args.critic == "none":
         return critic_from(policy, scorer)
     print(f"the critic starts from {args.critic}")
-    return run.load_model(args.critic, device, args.dtype, [args.task])[0]
+    return run.load_model(args.critic, device, args.dtype, [args.task], outputs=1)[0]
 
 
 def score_rollout(batch, args, scorer=None):
@@ -349,17 +360,14 @@ def main(argv=None):
     args.level = run.check_levels(args.task, args.level, "train_levels")
     if args.kl_target is not None and args.beta == 0:
         run.fail("--kl-target steers --beta by factors, and --beta 0 stays 0")
-    if args.critic is None:
-        args.critic = "runs/critic" if saved is None and args.reward == "verifier" and why_not("runs/critic", args) is None else "none"
-    if args.reward == "model" and args.critic != "none":
-        run.fail("--critic has learnt the verifier's reward; with --reward model the critic starts from the reward model")
-    if args.critic != "none" and saved is None and (reason := why_not(args.critic, args)):
-        run.fail(reason)
+    if saved is None:
+        args.critic = choose_critic(args)
     if args.critic_lr is None:
         args.critic_lr = 2e-3 if args.critic == "none" else 3e-4
     run.check_minibatches(args)
 
     device, task, G = run.pick_device(args.device), TASKS[args.task], args.completions
+    test = run.problems_to_test(args.task, args.level, 128)
     policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
     scorer = reward_model.trained(args, device) if args.reward == "model" else None
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
@@ -378,7 +386,6 @@ def main(argv=None):
         explain(policy, critic, reference, scorer, task, args, args.beta if args.kl_target is None else control.beta)
         return
     demonstrations = pretrain.demonstration_batches(task, args.level, device, args.seed) if args.c_ptx else None
-    test = run.problems_to_test(args.task, args.level, 128)
 
     this = run.Run(args, saved, tasks, **tracked)
     clock = run.Timer(device)

@@ -90,11 +90,13 @@ def learning_rate(step, steps, peak):
 
 
 def base_model(directory, wanted, args, device, role="base model", options=()):
-    """The base in a directory, which knows what is `wanted`, {task's name: levels}: pretrained first, with these options, if there is
-    none, and pretrained to the end if it is unfinished. -> the model, and the tasks it has learnt.
+    """The base in a directory, which knows the tasks that are `wanted`, {task's name: levels}: pretrained first, on these levels and with
+    these options, if there is none, and to the end if it is unfinished. -> the model, and the tasks it has learnt.
     """
     if not run.is_finished(directory):
         started = (Path(directory) / "checkpoint.pt").exists()
+        if started:
+            run.check_tasks(directory, run.load_checkpoint(directory), wanted)
         print(f"the {role} in {directory} is unfinished" if started else f"there is no {role} in {directory} yet", end="")
         print(": pretraining it first")
         new = ["--task", *wanted, "--device", args.device, "--dtype", args.dtype, *options]

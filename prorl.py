@@ -9,7 +9,7 @@ improved for a while, the reference becomes a copy of the policy and the optimiz
 
 A run has stages: tasks and levels are added, and responses may become longer, as success allows.
 
-    python prorl.py        2 minutes on two CPU cores, after a minute for the base: carries in sums of 2-4 digits, then up to 6, 8, 10
+    python prorl.py        2 minutes on two CPU cores, after as long for the base: carries in sums of 2-4 digits, then up to 6, 8, 10
 
 A stage is written TASK:LEVELS[@TOKENS], several tasks joined by +, as in `carry:2-4@12` or `carry:2-8+chain:8`. Each step draws one of
 the stage's tasks.
@@ -35,7 +35,7 @@ from verifiers import TASKS
 
 class Stage(NamedTuple):
     levels: dict  # {task's name: levels}
-    max_tokens: int | None  # responses are cut here; None: where the task says
+    max_tokens: int | None  # responses are cut here; None: only where the task says
 
 
 def parse_stage(text):
@@ -49,7 +49,8 @@ def parse_stage(text):
         levels[name] = run.level_range(given) if given else TASKS[name].train_levels
         if not set(levels[name]) <= set(TASKS[name].levels):
             raise argparse.ArgumentTypeError(f"{text!r}: the levels of {name} are {', '.join(map(str, TASKS[name].levels))}")
-    return Stage(levels, run.number(int, 1)(tokens) if tokens else None)
+    longest = max(TASKS[name].max_tokens for name in levels)
+    return Stage(levels, run.number(int, 1, longest)(tokens) if tokens else None)
 
 
 def stage_text(text):
@@ -196,7 +197,8 @@ def main(argv=None):
     for step in this.steps(args.steps):
         number, stage = schedule.stage, stages[schedule.stage]
         name = this.rng.choice(list(stage.levels))
-        task, options = TASKS[name], argparse.Namespace(**vars(args) | {"max_tokens": stage.max_tokens or TASKS[name].max_tokens})
+        task, longest = TASKS[name], TASKS[name].max_tokens
+        options = argparse.Namespace(**vars(args) | {"max_tokens": min(stage.max_tokens or longest, longest)})
         problems, batch, sampled = sample_groups(policy, task, stage.levels[name], this.rng, args.problems, options, algorithm)
         rollout_s = clock()
         before = [p.detach().clone() for p in policy.parameters()]

@@ -163,7 +163,7 @@ def trained(args, device):
         print(f"the reward model in {args.reward_model} is {'unfinished' if started else 'not there yet'}: training it first")
         new = ["--base", args.base, "--task", args.task, "--level", level_name(args.level), "--device", args.device, "--dtype", args.dtype]
         main(["--run", str(args.reward_model), *(["--resume"] if started else new)])
-    return run.load_model(args.reward_model, device, args.dtype, [args.task], build=RewardModel)[0].requires_grad_(False)
+    return run.load_model(args.reward_model, device, args.dtype, [args.task], RewardModel, outputs=1)[0].requires_grad_(False)
 
 
 def main(argv=None):

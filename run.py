@@ -13,6 +13,7 @@ samples.txt were, and `--resume` cuts them back to that length.
 import argparse
 import csv
 import json
+import math
 import os
 import random
 import signal
@@ -24,6 +25,7 @@ import torch
 from tqdm import tqdm
 
 from model import GPT
+from tokenizer import VOCAB_SIZE
 from verifiers import TASKS, held_out_problems
 
 FORMAT = "rlvr-line-by-line 1"
@@ -185,12 +187,20 @@ def load_checkpoint(directory):
     return checkpoint
 
 
-def load_model(directory, device, dtype, tasks, build=GPT):
-    """The model of a run, which must have learnt the tasks, and the run's checkpoint. `build` is what the model was built by."""
-    checkpoint = load_checkpoint(directory)
+def check_tasks(directory, checkpoint, tasks):
     for task in tasks:
         if task not in checkpoint["tasks"]:
             fail(f"{directory} was trained on {', '.join(checkpoint['tasks'])}, not on {task}")
+
+
+def load_model(directory, device, dtype, tasks, build=GPT, outputs=VOCAB_SIZE):
+    """The model of a run, which must have learnt the tasks, and the run's checkpoint. `build` is what the model was built by; outputs = 1
+    is for a critic or a reward model.
+    """
+    checkpoint = load_checkpoint(directory)
+    check_tasks(directory, checkpoint, tasks)
+    if outputs != 1 and checkpoint["model_config"].get("outputs") == 1:
+        fail(f"{directory} is a run of {checkpoint['config']['script']}: its model gives a value, and writes no text")
     try:
         model = build(**checkpoint["model_config"])
         model.load_state_dict(checkpoint["model"])
@@ -215,6 +225,8 @@ def make_directory(directory):
         Path(directory).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         fail(f"cannot write to {directory}: {error.strerror}")
+    if not os.access(directory, os.W_OK):
+        fail(f"cannot write to {directory}: it is read-only")
 
 
 def random_states(rng):
@@ -309,8 +321,11 @@ class Run:
 
     def log(self, step, show, **numbers):
         """One row of metrics.csv; the numbers named in `show` stand beside the progress bar. Every row has the same columns; None
-        leaves a cell empty.
+        leaves a cell empty. A run whose gradient is no longer finite stops here, before it overwrites its last checkpoint.
         """
+        if not math.isfinite(numbers["grad_norm"]):
+            self.bar.close()
+            fail(f"{self.directory} has diverged: at step {step} the gradient is not finite. A smaller --lr may help")
         row = {"step": step} | {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in numbers.items()}
         with open(self.directory / "metrics.csv", "a", newline="") as file:
             writer = csv.DictWriter(file, row)

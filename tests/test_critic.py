@@ -137,7 +137,7 @@ def test_ppo_finds_the_critic_by_itself_and_says_so(tmp_path, learnt, monkeypatc
     """`runs/critic` if there is one; its learning rate is a pretrained critic's, and config.json says what was taken."""
     monkeypatch.chdir(tmp_path)
     ppo.main([*TOY_PPO, "--base", str(learnt), "--run", "without"])
-    assert "the critic starts from" not in capsys.readouterr().out
+    assert "a new critic: there is no finished critic in runs/critic" in capsys.readouterr().out
     critic.main([*TOY, "--base", str(learnt)])
     ppo.main([*TOY_PPO, "--base", str(learnt), "--run", "with"])
     assert "the critic starts from runs/critic" in capsys.readouterr().out
@@ -149,7 +149,7 @@ def test_ppo_finds_the_critic_by_itself_and_says_so(tmp_path, learnt, monkeypatc
     assert "the critic starts from runs/critic" in capsys.readouterr().out
     shutil.copytree(learnt, tmp_path / "another")
     ppo.main([*TOY_PPO, "--base", "another", "--run", "elsewhere"])  # a critic that nobody named is not held against another base
-    assert "the critic starts from" not in capsys.readouterr().out
+    assert "a new critic: runs/critic is a run of critic.py from " in capsys.readouterr().out
     start = torch.load(tmp_path / "runs" / "critic" / "checkpoint.pt", weights_only=True)["model"]
     moved = max((found["critic"][name] - weight).abs().max().item() for name, weight in start.items())
     assert 0 < moved < 0.02

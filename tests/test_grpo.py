@@ -14,7 +14,7 @@ from grpo import ALGORITHMS, clipped_objective, group_advantage, kl_k3, policy_s
 from model import GPT
 from rollout import Rollout
 from tokenizer import VOCAB_SIZE
-from verifiers import TASKS
+from verifiers import TASKS, is_held_out
 
 F64 = torch.float64
 GRPO = ALGORITHMS["grpo"]
@@ -215,6 +215,7 @@ def gradients(monkeypatch):
     seen = []
 
     def record(parameters, max_norm):
+        assert max_norm == 1.0
         seen.append([p.grad.clone() for p in parameters])
         return torch.tensor(0.0)
 
@@ -293,16 +294,23 @@ def test_one_step_has_the_gradient_of_equation_3(monkeypatch, gradients, beta, r
     assert numbers["clipped_up"] > 0 and numbers["clipped_down"] > 0, "the clip bites in this test"
 
 
-def test_clip_fractions_count_tokens_whose_push_has_ended(gradients):
+def test_what_is_logged_is_counted_over_tokens(gradients):
+    """The clip fractions are of the tokens whose push has ended; the KL and the entropy are those of rollout time."""
     policy, reference, batch = setting(equal_group=False)
     numbers = policy_step(policy, reference, torch.optim.SGD(policy.parameters(), lr=0.0), batch, options(), GRPO)
-    logp = full_logp(policy, batch.tokens, 5, 0.8)
-    up = down = tokens = 0
+    logp, logp_ref = (full_logp(model, batch.tokens, 5, 0.8) for model in (policy, reference))
+    up = down = tokens = kl = entropy = 0
+    ratios = []
     for n in range(12):
         group = batch.rewards[n // G * G : n // G * G + G]
         for t in range(int(batch.mask[n].sum())):
             ratio, better = torch.exp(logp[n, t] - batch.logp[n, t]), batch.rewards[n] - group.mean()
             up, down, tokens = up + (ratio > 1.25 and better > 0), down + (ratio < 0.9 and better < 0), tokens + 1
+            ratios.append(ratio.item())
+            difference = (logp_ref[n, t] - batch.logp[n, t]).item()
+            kl, entropy = kl + math.exp(difference) - difference - 1, entropy - batch.logp[n, t].item()
+    assert numbers["ratio_mean"] == pytest.approx(sum(ratios) / tokens) and numbers["ratio_max"] == pytest.approx(max(ratios))
+    assert numbers["kl_k3"] == pytest.approx(kl / tokens) and numbers["entropy"] == pytest.approx(entropy / tokens)
     assert numbers["clipped_up"] == pytest.approx(up / tokens) and numbers["clipped_down"] == pytest.approx(down / tokens)
 
 
@@ -500,8 +508,8 @@ def test_what_kl_estimators_do_in_the_loss_and_in_the_reward():
     log_pi, log_ref = policy.log_pi(), reference.log_pi().detach()
     visits = torch.zeros(len(policy.prefixes), dtype=F64)
     estimators = {"k1": grpo.kl_k1, "k2": grpo.kl_k2, "k3": kl_k3}
-    in_loss, in_reward, weighted, sequence_k2, truth = dict.fromkeys(estimators, 0.0), dict.fromkeys(estimators, 0.0), {}, 0.0, 0.0
-    weighted = dict.fromkeys(estimators, 0.0)
+    in_loss, in_reward, weighted = (dict.fromkeys(estimators, 0.0) for _ in range(3))
+    sequence_k2 = truth = 0.0
     for y in policy.sequences():
         logp, mask = policy.token_logp(y)
         logp_ref = reference.token_logp(y)[0].detach()
@@ -573,6 +581,7 @@ def test_without_dynamic_sampling_all_groups_stay(monkeypatch):
     seen = spread_on_demand(monkeypatch, [True, False])
     problems, batch, numbers = sampled("grpo", 6)
     assert problems == seen and len(batch.rewards) == 18 and numbers["groups_sampled"] == 6
+    assert not any(map(is_held_out, problems))
 
 
 def test_dynamic_sampling_gives_up_in_the_end(monkeypatch):

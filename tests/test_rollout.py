@@ -1,3 +1,4 @@
+import argparse
 import random
 
 import pytest
@@ -85,6 +86,12 @@ def test_an_unfinished_completion_earns_nothing(monkeypatch):
     monkeypatch.setattr(rollout_file, "sample", endless_sample)
     monkeypatch.setattr(TASK, "verify", lambda problem, text: 1.0)
     assert rollout(small_model(), TASK, problems(2), 2).rewards.tolist() == [0.0] * 4
+
+
+def test_a_graded_reward_counts_only_when_it_is_full(monkeypatch):
+    rewards = torch.tensor([1.0, 0.5, 0.99, 1.0])
+    monkeypatch.setattr(rollout_file, "rollout", lambda *_, **__: argparse.Namespace(rewards=rewards))
+    assert pass_at_1(small_model(), TASK, problems(1)) == 0.5
 
 
 def test_looking_at_held_out_problems_does_not_change_the_run():

@@ -176,9 +176,31 @@ def test_an_unfinished_base_is_pretrained_to_the_end(base, tmp_path, capsys):
     started["config"]["steps"] = 6
     shutil.copytree(base, tmp_path / "base")
     torch.save(started, tmp_path / "base" / "checkpoint.pt")
-    grpo.main([*TOY_GRPO, "--base", str(tmp_path / "base"), "--run", str(tmp_path / "grpo")])
+    ours = [*TOY_GRPO, "--base", str(tmp_path / "base"), "--run", str(tmp_path / "grpo")]
+    assert "was trained on countdown, not on carry" in refused(capsys, grpo.main, [*ours, "--task", "carry"])
+    assert torch.load(tmp_path / "base" / "checkpoint.pt", weights_only=True)["step"] == 4
+    grpo.main(ours)
     assert "unfinished" in capsys.readouterr().out
     assert torch.load(tmp_path / "base" / "checkpoint.pt", weights_only=True)["step"] == 6
+
+
+def test_a_critic_is_no_policy(learnt, tmp_path, capsys):
+    critic.main([*TOY_CRITIC, "--steps", "1", "--level", "3", "--base", str(learnt), "--run", str(tmp_path / "critic")])
+    capsys.readouterr()
+    assert "writes no text" in refused(capsys, grpo.main, [*TOY_GRPO, "--base", tmp_path / "critic", "--run", tmp_path / "run"])
+    assert "writes no text" in refused(capsys, passk.main, [learnt, tmp_path / "critic", "--out", tmp_path / "out"])
+
+
+def test_a_run_that_diverges_stops_before_its_last_checkpoint_is_lost(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        pretrain.main([*TOY_BASE, "--lr", "1e30", "--save-every", "1", "--run", str(tmp_path / "run")])
+    assert stop.value.code == 2 and "has diverged: at step" in capsys.readouterr().err.splitlines()[-1]
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == len(metrics(tmp_path / "run")) < 4
+
+
+def test_a_stage_cuts_the_responses(learnt, tmp_path):
+    prorl.main([*TOY_PRORL, "--stages", "countdown:3@2", "--steps", "2", "--base", str(learnt), "--run", str(tmp_path / "run")])
+    assert all(0 < float(row["length"]) <= 2 for row in metrics(tmp_path / "run"))
 
 
 def test_rlhf_from_end_to_end(learnt, tmp_path, capsys):
@@ -296,6 +318,12 @@ def test_append_keeps_the_other_panel_and_its_samples(base, tmp_path, capsys):
     assert "missing or damaged" in refused(capsys, passk.main, [base, "--level", "5", "--append", *common])
     (out / "passk.csv").write_text("nonsense\n1\n")
     assert "not written by this program" in refused(capsys, passk.main, [base, "--level", "5", "--append", *common])
+    (out / "passk.csv").write_text("model,task,level,k,pass_at_k,low,high\nbase,countdown,all,1,0,0,0\n")
+    assert "not written by this program" in refused(capsys, passk.main, [base, "--level", "5", "--append", *common])
+    (out / "passk.csv").unlink()
+    (out / "samples.jsonl").write_text(samples)
+    assert "passk.csv is missing" in refused(capsys, passk.main, [base, "--level", "5", "--append", *common])
+    assert (out / "samples.jsonl").read_text() == samples
 
 
 def test_a_base_of_several_tasks_at_unusual_levels_is_left_to_pretraining(tmp_path, capsys):
@@ -333,7 +361,7 @@ IMPOSSIBLE = {
           | --updates 0 | --minibatches 5 --problems 4 | --algorithm a2c | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0
           | --level 1-9999999999""",
     prorl.main: f"""{RUNS.replace("| --task chess | --level 9 | --level x", "")} | --stages | --stages chess | --stages carry:1
-          | --stages carry:2@0 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1
+          | --stages carry:2@0 | --stages carry:2@37 | --patience 0 | --advance 2 | --min-gain -1 | --unended-penalty -1 | --group 1
           | --minibatches 5 --problems 4 | --keep-optimizer --no-resets | --level 4""",
     ppo.main: f"""{RUNS} | --completions 0 | --gamma 1.1 | --lam -0.1 | --eps 0 | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0
           | --kl-target 1 --beta 0 | --reward people | --reward model --critic runs/critic | --minibatches 5 --problems 4""",
