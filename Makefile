@@ -22,7 +22,7 @@ DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-# A stopped demo goes on where its checkpoints are; a finished part is not done again.
+# A stopped demo goes on where its checkpoints are; a finished run is not done again, only sampled.
 resume = $(if $(wildcard runs/$(1)/checkpoint.pt),--resume)
 demo: .venv/installed
 	$(BIN)/python pretrain.py --run runs/$(DEMO)/base --seed $(SEED) $(call resume,$(DEMO)/base)

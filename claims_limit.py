@@ -17,7 +17,7 @@ import ppo
 import pretrain
 import run
 import tree
-from lab import PICTURES, Row, curve_rows, draw_pass_at_k, interval, judged, save, save_curves, show, verdict, write
+from lab import PICTURES, Row, curve_rows, draw_pass_at_k, interval, judged, save, save_curves, show, verdict, with_ends, write
 from samples import correct, mean_entropy
 from verifiers import TASKS, held_out_problems
 
@@ -92,7 +92,7 @@ def training(lab):
     pooled = [np.concatenate([ppl for of_seed in of_step for ppl in of_seed]) for of_step in surprise]
     write(
         "training",
-        ["step", "pass_at_1", "low", "high", f"pass_at_{lab.ks[-1]}", "low", "high", "median_ppl_base", "quantile", "low", "high"],
+        ["step", *with_ends("pass_at_1", f"pass_at_{lab.ks[-1]}"), "median_ppl_base", *with_ends("quantile")],
         [
             [n, *interval(c[:, :, 0]), *interval(c[:, :, -1]), float(np.median(ppl)), *interval(q)]
             for n, c, ppl, q in zip(steps, curves, pooled, quantiles, strict=True)
@@ -160,7 +160,7 @@ def siblings(lab):
     names = ["pass_at_1", f"pass_at_{n}", "delta_se", "times_the_base"]
     write(
         "siblings",
-        ["algorithm", *(column for name in names for column in (name, "low", "high"))],
+        ["algorithm", *with_ends(*names)],
         [[name, *interval(v[:, :, 0]), *interval(v[:, :, -1]), *gaps[name], *times[name]] for name, v in algorithms.items()],
     )
     figure, (left, right) = run.plots().subplots(1, 2, figsize=(10.5, 4))
@@ -308,7 +308,7 @@ def search_tree(lab):
         kinds.append([[len(of) for of in of_model] for of_model in right])
         known.append([np.isin(by_rl, by_base).mean() for by_base, by_rl in zip(*texts, strict=True)])
     (share_base, share_rl), (kinds_base, kinds_rl) = np.array(shares).swapaxes(0, 1), np.array(kinds).swapaxes(0, 1)
-    header = ["model", "share_of_the_likeliest", "low", "high", "different_correct", "low", "high"]
+    header = ["model", *with_ends("share_of_the_likeliest", "different_correct")]
     of_both = {"base": (share_base, kinds_base), "GRPO": (share_rl, kinds_rl)}
     write("search_tree", header, [[name, *interval(share), *interval(n)] for name, (share, n) in of_both.items()])
     likelier, fewer, shared = interval(share_rl - share_base), interval(kinds_rl - kinds_base), interval(known)

@@ -11,9 +11,9 @@ import numpy as np
 
 import prorl
 import run
-from lab import PICTURES, Row, interval, judged, save, save_curves, show, verdict, write
+from lab import PICTURES, Row, interval, judged, save, save_curves, show, verdict, with_ends, write
 
-TEMPERATURES = (0.3, 0.6, 1.0, 1.3)
+TEMPERATURES = (0.3, 0.6, 1.0, 1.3, 1.6, 2.0)
 
 
 def at_temperatures(lab, task, models):
@@ -171,7 +171,8 @@ def regime(start, middle, end):
 
 def correlation(points, i, resamples=2000):
     """Pearson's r of column i of the points [task, level, base's pass@128, …] with the base's pass@128, and its 95 % bootstrap interval
-    over tasks, because the levels of a task share their models.
+    over tasks, because the levels of a task share their models. A draw of fewer than three different tasks is left out: two points are
+    on a line, whatever they are.
     """
 
     def r(these):
@@ -179,18 +180,19 @@ def correlation(points, i, resamples=2000):
         return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else np.nan
 
     tasks, rng = sorted({p[0] for p in points}), np.random.default_rng(0)
-    drawn = [r([p for task in rng.choice(tasks, len(tasks)) for p in points if p[0] == task]) for _ in range(resamples)]
+    draws = [rng.choice(tasks, len(tasks)) for _ in range(resamples)]
+    drawn = [r([p for task in draw for p in points if p[0] == task]) for draw in draws if len(set(draw)) > 2]
     return r(points), *map(float, np.nanpercentile(drawn, [2.5, 97.5]))
 
 
 def weaker_start(lab):
     """The weaker the start, the stronger the gain: over all tasks and levels
 
-    Gains of the RL model over its base against the base's pass@128. Tasks on which reaching further is asked for (carry, chain) were
-    trained on their short problems only. A gain cannot be larger than what the base leaves unsolved, so a part of such a correlation is
-    arithmetic, in the paper as here; and the gain on chain is temperature. The regime of a task is that of its hardest level: diminish
-    is no gain in pass@128 whose interval lies above .02, plateau one that the first half of training made, sustained one that the second
-    half adds to.
+    Gains of the RL model over its base against the base's pass@128. Tasks on which reaching further is asked for were trained on their
+    shorter problems only (carry up to 10 digits, chain up to 7 steps). A gain cannot be larger than what the base leaves unsolved, so a
+    part of such a correlation is arithmetic, in the paper as here; and the gain on chain is temperature. The regime of a task is that of
+    its hardest level: diminish is no gain in pass@128 whose interval lies above .02, plateau one that the first half of training made,
+    sustained one that the second half adds to.
     """
     points, reach, j = [], {}, min(7, len(lab.ks) - 1)  # k = 128
     k = lab.ks[j]
@@ -204,7 +206,7 @@ def weaker_start(lab):
         course = {seed: [b, *(r / f"step-{quarter * i}" for i in (1, 2, 3)), r] for seed, (b, r) in models[task].items()}
         reach[task] = lab.curves(course, task, str(levels[-1]))[:, :, :, j]  # (5, S, problems)
     regimes = {task: regime(of[0], of[2], of[4]) for task, of in reach.items()}
-    write("weaker_start", ["task", "level", f"base_pass_at_{k}", "gain_1", "low", "high", f"gain_{k}", "low", "high"], points)
+    write("weaker_start", ["task", "level", f"base_pass_at_{k}", *with_ends("gain_1", f"gain_{k}")], points)
     figure, panels = run.plots().subplots(1, 3, figsize=(13, 4))
     for axes, column, of in ((panels[0], 3, 1), (panels[1], 6, k)):
         for i, task in enumerate(LEVELS):

@@ -12,11 +12,16 @@ import run
 from tokenizer import EOS, decode
 
 
+def check_base(checkpoint, directory):
+    """One line and exit code 2 if this is no base: its corpus is asked for."""
+    if (script := checkpoint["config"]["script"]) != "pretrain.py":
+        run.fail(f"{directory} is a run of {script}: the first run must be the base, a run of pretrain.py")
+
+
 def pretraining_corpus(checkpoint, directory, task):
     """The completions of a task that a base was pretrained on, as texts, from the checkpoint of its run."""
+    check_base(checkpoint, directory)
     config = checkpoint["config"]
-    if config["script"] != "pretrain.py":
-        run.fail(f"{directory} is a run of {config['script']}: the first run must be the base, a run of pretrain.py")
     _, completions = pretrain.write_corpora(config["task"], config["level"], config["demonstrations"], config["seed"], config["perfect"])[
         task.name
     ]

@@ -126,8 +126,7 @@ class Lab:
 
     def pass_at_k(self, rows):
         """[[row, …] of each problem] -> (problems, K), for k = 1, 2, 4, …"""
-        n, c = len(rows[0]), correct(rows)
-        return np.stack([passk.pass_at_k(n, c, k) for k in self.ks], axis=1)
+        return passk.curve(len(rows[0]), correct(rows), self.ks)
 
     def curves(self, models_of_seed, task, level=None, temperature=1.0):
         """pass@k of several models over all seeds. models_of_seed: {seed: [run, …]} -> (S, problems, K) for each model."""
@@ -180,6 +179,11 @@ class Lab:
 
 # ---------------------------------------------------------------------------------------------------------------------------------
 # Tables and pictures
+
+
+def with_ends(*names):
+    """Columns of a CSV: each name, and those of the ends of its interval."""
+    return [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
 
 
 def write(name, header, rows):

@@ -31,7 +31,7 @@ import grpo
 import passk
 import pretrain
 import run
-from creativity import creativity_index, ngrams, passage_lengths, pretraining_corpus
+from creativity import check_base, creativity_index, ngrams, passage_lengths, pretraining_corpus
 from model import log_probs
 from rollout import encode_prompts, rollout
 from samples import correct, has_ended, mean_entropy, problems_of, read_samples
@@ -161,7 +161,7 @@ def write_csv(path, header, rows):
 
 
 def sampling(args):
-    """The command that writes the samples that are missing, and keeps the others."""
+    """The command that writes the samples that are missing, and keeps those of other tasks and levels."""
     where = f"--task {args.task} --level {level_name(args.level)} --append --out {Path(args.samples).parent}"
     return f"`python passk.py {' '.join(args.runs)} {where}`"
 
@@ -175,6 +175,7 @@ def write_samples(args):
     if args.runs == RUNS and not run.is_finished(RUNS[1]):
         started = (Path(RUNS[1]) / "checkpoint.pt").exists()
         grpo.main(["--run", RUNS[1], *(["--resume"] if started else ["--base", RUNS[0], *options])])
+    check_base(run.load_checkpoint(args.runs[0]), args.runs[0])  # before minutes of sampling
     passk.main([*args.runs, *options, "--level", level_name(args.level), "--out", str(Path(SAMPLES).parent)])
 
 
@@ -253,10 +254,7 @@ def from_entropy(task, problems, samples, models, seed, out):
     n, target = len(samples[base][0]), mean_entropy(samples[base])
     ks, G = passk.powers_of_two(n), min(n, max(1, 4096 // len(problems)))  # the entropy of 4,000 completions: within 0.01 nats
 
-    def curve(c):
-        return np.stack([passk.pass_at_k(n, c, k) for k in ks], axis=1)  # (problems, K)
-
-    curves, found = {base: curve(correct(samples[base]))}, {}
+    curves, found = {base: passk.curve(n, correct(samples[base]), ks)}, {}
     for name in others:
         print(f"looking for the temperature at which {name} has the entropy of {base}")
         temperature, _ = entropy_matched_temperature(models[name], target, task, problems, G, seed)
@@ -264,7 +262,7 @@ def from_entropy(task, problems, samples, models, seed, out):
         with open(path, "w") as file:
             passk.evaluate(models[name], label, task, problems, n, temperature, 1.0, seed, file)
         matched = read_samples(path, task.name, task.levels)[label]
-        curves[name], curves[label] = curve(correct(samples[name])), curve(correct(matched))
+        curves[name], curves[label] = (passk.curve(n, correct(rows), ks) for rows in (samples[name], matched))
         low, high = passk.bootstrap((curves[label] - curves[base])[:, -1:])
         ahead = curves[label][:, -1].mean() - curves[base][:, -1].mean()
         found[name] = [
@@ -274,7 +272,7 @@ def from_entropy(task, problems, samples, models, seed, out):
         ]
     rows = ([name, k, f"{x:.4f}"] for name, values in curves.items() for k, x in zip(ks, values.mean(axis=0), strict=True))
     write_csv(out / "matched_entropy.csv", ["model", "k", "pass_at_k"], rows)
-    panel = task.name, f"{problems[0].level}, and again at the base's entropy"
+    panel = task.name, f"{level_name(sorted({problem.level for problem in problems}))}, and again at the base's entropy"
     passk.draw_curves({panel: {name: passk.with_interval(c, ks) for name, c in curves.items()}}, out / "matched_entropy.png")
     return found
 

@@ -2,7 +2,7 @@
 
     make paper SCALE=quick               one seed, short runs: half an hour on two CPU cores
     make paper SCALE=full                three seeds, what RESULTS.md in the repository was made with: a GPU, or a night
-    python paper.py expansion resets     only these claims (claims_limit.py, claims_prorl.py)
+    python paper.py expansion resets     only these claims (claims_limit.py, claims_prorl.py); RESULTS.md waits for the others
 
 A claim trains the models it needs and samples them, in runs/paper/<scale>/; what is there already is not done again, and what was
 stopped goes on. A verdict is read off an interval, or follows from the rule that the claim states, and not by eye.
@@ -68,6 +68,9 @@ def main(argv=None):
         run.fail(f"there is no claim {unknown[0]}: choose from {', '.join(CLAIMS)}")
     scale = SCALES[args.scale]
     scale = scale._replace(seeds=tuple(dict.fromkeys(args.seeds or scale.seeds)), problems=args.problems or scale.problems)
+    for task, levels in claims_prorl.LEVELS.items():  # the tasks of all claims
+        for level in levels if args.problems else ():
+            run.problems_to_test(task, (level,), args.problems)
     lab = Lab(scale, args.runs or f"runs/paper/{args.scale}", args.device, args.dtype)
     done = lab.runs / "claims"
     run.make_directory(done)
@@ -84,16 +87,18 @@ def main(argv=None):
         unfinished.write_text(json.dumps({"scale": scale, "rows": rows}))
         unfinished.replace(finished)
         print("\n".join(f"{row.verdict:15}  {row.claim}: {row.ours}" for row in rows))
-        write_report(done, args.scale)
     write_report(done, args.scale)
-    print(f"\nwritten: {RESULTS} and {PICTURES}/")
 
 
 def write_report(done, scale_name):
-    """RESULTS.md from all claims that are done: the JSON files in the directory `done`."""
+    """RESULTS.md, once all claims are done: from the JSON files in the directory `done`. Until then the one that there is stays."""
     found = {name: json.loads((done / f"{name}.json").read_text()) for name in CLAIMS if (done / f"{name}.json").exists()}
+    if missing := [name for name in CLAIMS if name not in found]:
+        print(f"\nwritten: {PICTURES}/; {RESULTS} follows when {', '.join(missing)} are done too (`python paper.py --scale {scale_name}`)")
+        return
     found = {name: (Scale(*of["scale"]), [Row(*row) for row in of["rows"]]) for name, of in found.items()}
     RESULTS.write_text(report(found, CLAIMS, scale_name))
+    print(f"\nwritten: {RESULTS} and {PICTURES}/")
 
 
 if __name__ == "__main__":

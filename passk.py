@@ -10,6 +10,7 @@ within the model's reach. Limit of RLVR (arXiv 2504.13837) reads the boundary of
 writes to `--out`: samples.jsonl (every completion), passk.csv and passk.png. Intervals are 95 % bootstrap intervals over problems.
 """
 
+import argparse
 import csv
 import json
 import os
@@ -40,6 +41,11 @@ def pass_at_k(n, c, k):
     i = np.arange(1, n + 1)
     factors = np.where(i[None, :] > n - c[:, None], 1 - k / i[None, :], 1.0)
     return np.where(n - c < k, 1.0, 1 - factors.prod(axis=1))  # RLVR (2)
+
+
+def curve(n, c, ks):
+    """The estimate for each problem and several k: of n samples c (problems,) are correct -> (problems, K)."""
+    return np.stack([pass_at_k(n, c, k) for k in ks], axis=1)
 
 
 def powers_of_two(n):
@@ -120,13 +126,12 @@ def with_interval(values, ks):
 
 
 def read_curves(path):
-    """passk.csv -> {(task, level): {model: (k, pass@k, low, high), an array (4, K)}}; {} if there is no such file."""
+    """passk.csv -> {(task, level): {model: (k, pass@k, low, high), an array (4, K)}}"""
     panels = {}
-    if Path(path).exists():
-        with open(path, newline="") as file:
-            for row in csv.DictReader(file):
-                points = panels.setdefault((row["task"], row["level"]), {}).setdefault(row["model"], [])
-                points.append([float(row[column]) for column in ("k", "pass_at_k", "low", "high")])
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            points = panels.setdefault((row["task"], row["level"]), {}).setdefault(row["model"], [])
+            points.append([float(row[column]) for column in ("k", "pass_at_k", "low", "high")])
     return {panel: {model: np.array(points).T for model, points in curves.items()} for panel, curves in panels.items()}
 
 
@@ -188,15 +193,17 @@ def main(argv=None):
 
     out = Path(args.out)
     run.make_directory(out)
+    appending = args.append and ((out / "passk.csv").exists() or (out / "samples.jsonl").exists())
     try:
-        kept = {panel: c for panel, c in read_curves(out / "passk.csv").items() if panel != (task.name, level)} if args.append else {}
-    except (KeyError, TypeError, ValueError):
-        run.fail(f"--append: {out}/passk.csv was not written by this program")
-    for kept_task, kept_level in kept:
-        if kept_task == task.name and set(run.level_range(kept_level)) & set(args.level):
-            run.fail(f"--append: {out} has level {kept_level} of {task.name} already, which overlaps with {level}")
+        panels = read_curves(out / "passk.csv") if appending else {}
+        kept = {panel: curves for panel, curves in panels.items() if panel != (task.name, level)}
+        overlap = [panel for panel in kept if panel[0] == task.name and set(run.level_range(panel[1])) & set(args.level)]
+    except (OSError, KeyError, TypeError, ValueError, argparse.ArgumentTypeError):
+        run.fail(f"--append: {out}/passk.csv is missing, or was not written by this program")
+    if overlap:
+        run.fail(f"--append: {out} has level {overlap[0][1]} of {task.name} already, which overlaps with {level}")
     try:
-        others = list(other_samples(out / "samples.jsonl", task.name, args.level)) if kept else []
+        others = list(other_samples(out / "samples.jsonl", task.name, args.level)) if appending else []
     except (OSError, ValueError, KeyError, TypeError):
         run.fail(f"--append: {out}/samples.jsonl is missing or damaged")
     curves, start = {}, time.perf_counter()
@@ -204,7 +211,7 @@ def main(argv=None):
         file.writelines(others)
         for name, model in models.items():
             c = evaluate(model, name, task, problems, args.samples, args.temperature, args.top_p, args.seed, file)
-            curves[name] = np.stack([pass_at_k(args.samples, c, k) for k in ks], axis=1)  # (problems, K)
+            curves[name] = curve(args.samples, c, ks)
     seconds = time.perf_counter() - start
     os.replace(out / "samples.jsonl.tmp", out / "samples.jsonl")
     with open(out / "passk.csv", "w", newline="") as file:

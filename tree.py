@@ -18,11 +18,11 @@ END = "■"  # a completion's end, as a token of its own: `1+2` may be a whole a
 def problems_to_draw(c_base, c_rl):
     """The two problems that show most: [(why, index), …] from the correct samples of each model, (problems,) and (problems,)."""
     picked = []
-    if (both := np.flatnonzero((c_base > 0) & (c_rl > 0))).size:
+    if (both := np.flatnonzero((c_base > 0) & (c_rl > c_base))).size:
         picked.append(("made easier", int(both[np.argmax((c_rl - c_base)[both])])))
     if (lost := np.flatnonzero((c_base > 0) & (c_rl == 0))).size:
         picked.append(("lost", int(lost[np.argmax(c_base[lost])])))
-    return picked or [("solved by neither or by RL only", 0)]
+    return picked or [("neither made easier nor lost", 0)]
 
 
 def trie(texts):
@@ -124,7 +124,7 @@ def draw_trees(problems, path, room=16):
         for (name, (counts, correct)), axes in zip(tries.items(), line, strict=True):
             hidden = draw_tree(axes, counts, correct, least)
             right = sum(counts[text] for text in correct)
-            note = f"; {hidden} not drawn: branches of fewer than {least}" if hidden else ""
+            note = f"; {hidden} without a leaf: in branches of fewer than {least}, or never ended" if hidden else ""
             axes.set_title(f"{name}: {right} of {counts['']} correct{note}", fontsize=8, loc="left")
         line[0].annotate(title, (0, 1), xytext=(0, 18), xycoords="axes fraction", textcoords="offset points", fontsize=9, weight="bold")
     legend = (

@@ -382,6 +382,7 @@ def test_without_options_what_is_missing_is_made(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     called = []
     monkeypatch.setattr(grpo, "main", lambda argv: called.append(("grpo", argv)))
+    shutil.copytree(runs / "base", "runs/base")
 
     def stop(argv):
         called.append(("passk", argv))

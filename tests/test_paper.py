@@ -1,7 +1,5 @@
 """Intervals, verdicts and regimes on cases with known answers; and the laboratory at toy size, which does nothing twice."""
 
-import json
-
 import numpy as np
 import pytest
 from test_run import refused
@@ -51,6 +49,8 @@ def test_a_correlation_is_judged_by_tasks():
     falling = [[task, 1, x, 1 - x + shift] for task, x, shift in (("a", 0.1, 0.1), ("b", 0.4, -0.1), ("c", 0.6, 0.1), ("d", 0.9, 0.0))]
     r, low, high = correlation(falling, 3)
     assert r == pytest.approx(np.corrcoef([0.1, 0.4, 0.6, 0.9], [1.0, 0.5, 0.5, 0.1])[0, 1]) and low <= r <= high < 0
+    two = [["a", 1, 0.1, 0.2], ["a", 2, 0.2, 0.1], ["b", 1, 0.5, 0.9], ["c", 1, 0.9, 0.5]]  # two tasks alone would say ±1
+    assert correlation(two, 3)[1] > -0.999 and correlation(two, 3)[2] < 0.999
     one_task = [["a", i, x, 1 - x] for i, x in enumerate((0.1, 0.3, 0.5))] + [["b", 0, 0.9, 0.9], ["c", 0, 0.05, 0.1]]
     assert correlation(one_task, 3)[2] > 0, "that one task's levels fall says nothing about the others"
 
@@ -82,7 +82,12 @@ def test_the_report_says_what_was_found():
 def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     claims = ["crossing", "search_tree"]
-    paper.main(["--scale", "toy", "--device", "cpu", *claims])
+    monkeypatch.setattr(paper, "CLAIMS", {name: CLAIMS[name] for name in claims})
+    (tmp_path / "RESULTS.md").write_text("of another scale, and whole")
+    paper.main(["--scale", "toy", "--device", "cpu", "crossing"])
+    assert "RESULTS.md follows when search_tree" in capsys.readouterr().out
+    assert (tmp_path / "RESULTS.md").read_text() == "of another scale, and whole"
+    paper.main(["--scale", "toy", "--device", "cpu", "search_tree"])
     text = (tmp_path / "RESULTS.md").read_text()
     for name in claims:
         assert (tmp_path / "results" / "paper" / f"{name}.png").stat().st_size > 5_000
@@ -93,11 +98,8 @@ def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, cap
     monkeypatch.setattr(lab.passk, "main", lambda argv: pytest.fail("sampled again"))
     paper.main(["--scale", "toy", "--device", "cpu", "crossing"])
     assert (tmp_path / "RESULTS.md").read_text() == text, "the other claims stay"
-    done = tmp_path / "runs" / "paper" / "toy" / "claims"
-    for name in CLAIMS:
-        (done / f"{name}.json").write_text(json.dumps(json.loads((done / "crossing.json").read_text())))
     paper.main(["--scale", "toy", "--device", "cpu"])
-    assert capsys.readouterr().out.count("done before") == len(CLAIMS)
+    assert capsys.readouterr().out.count("done before") == len(claims)
 
 
 def test_a_run_of_another_scale_is_not_taken_for_this_one(tmp_path, capsys):
@@ -120,7 +122,7 @@ def test_a_run_of_another_scale_is_not_taken_for_this_one(tmp_path, capsys):
         assert there.train(script, "one", "--base", tmp_path / "moved" / "base", "--steps", 4) == tmp_path / "moved" / "one"
 
 
-@pytest.mark.parametrize("options", ["chess", "--scale huge", "--seeds", "--seeds -1", "--seeds x", "--device tpu"])
+@pytest.mark.parametrize("options", ["chess", "--scale huge", "--seeds", "--seeds -1", "--seeds x", "--device tpu", "--problems 9000"])
 def test_bad_options_of_paper(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     refused(capsys, paper.main, options.split())

@@ -1,11 +1,18 @@
+import io
 import itertools
+import json
 import math
 from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
+import passk
+from model import GPT
 from passk import bootstrap, crossing, model_names, pass_at_k, powers_of_two, table
+from rollout import Rollout
+from verifiers import TASKS, held_out_problems
 
 
 def by_enumeration(n, c, k):
@@ -51,12 +58,14 @@ def test_n_is_the_number_of_samples_of_a_problem():
 
 
 def test_bootstrap_intervals_cover_the_truth():
-    rng, hits = np.random.default_rng(0), 0
+    rng, hits, widths = np.random.default_rng(0), 0, []
     for trial in range(200):
         values = (rng.random((80, 1)) < 0.3).astype(float)
         low, high = bootstrap(values, resamples=300, seed=trial)
         hits += low[0] <= 0.3 <= high[0]
+        widths.append((high[0] - low[0]) / (2 * 1.96 * values.std() / 80**0.5))
     assert 0.88 <= hits / 200 <= 0.99
+    assert np.mean(widths) == pytest.approx(1.0, abs=0.05), "as wide as the normal approximation has it"
 
 
 def test_crossing_is_the_k_from_which_the_base_stays_ahead():
@@ -79,3 +88,19 @@ def test_small_things():
     assert powers_of_two(256) == [1, 2, 4, 8, 16, 32, 64, 128, 256] and powers_of_two(6) == [1, 2, 4]
     assert model_names(["runs/a/base", "runs/a/grpo"]) == ["base", "grpo"]
     assert model_names(["runs/a/grpo", "runs/b/grpo"]) == ["runs/a/grpo", "runs/b/grpo"]
+
+
+def test_an_evaluation_samples_as_it_is_told_and_counts_only_full_rewards(monkeypatch):
+    told, rewards = [], torch.tensor([1.0, 0.5, 0.0, 1.0])
+
+    def fake(*args):
+        told.append(args)
+        mask = torch.ones(4, 2, dtype=torch.bool)
+        return Rollout(torch.zeros(4, 3), mask, torch.full((4, 2), -0.5), rewards, torch.ones(4).bool(), ["1", "2", "3", "4"])
+
+    monkeypatch.setattr(passk, "rollout", fake)
+    model, file, problems = GPT(layers=1, width=8, heads=2), io.StringIO(), held_out_problems(TASKS["countdown"], (4,), 2)
+    c = passk.evaluate(model, "a", TASKS["countdown"], problems, 4, 0.6, 0.95, 0, file)
+    assert c.tolist() == [2, 2] and [args[2:6] for args in told] == [([problem], 4, 0.6, 0.95) for problem in problems]
+    rows = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert [row["reward"] for row in rows] == rewards.tolist() * 2 and rows[0]["logp"] == -1.0 and rows[0]["tokens"] == 2
