@@ -68,9 +68,10 @@ def main(argv=None):
         run.fail(f"there is no claim {unknown[0]}: choose from {', '.join(CLAIMS)}")
     scale = SCALES[args.scale]
     scale = scale._replace(seeds=tuple(dict.fromkeys(args.seeds or scale.seeds)), problems=args.problems or scale.problems)
-    for task, levels in claims_prorl.LEVELS.items():  # the tasks of all claims
-        for level in levels if args.problems else ():
-            run.problems_to_test(task, (level,), args.problems)
+    if "weaker_start" in (args.claims or CLAIMS):  # it asks for the levels that have the fewest
+        for task, levels in claims_prorl.LEVELS.items():
+            for level in levels:
+                run.problems_to_test(task, (level,), scale.problems)
     lab = Lab(scale, args.runs or f"runs/paper/{args.scale}", args.device, args.dtype)
     done = lab.runs / "claims"
     run.make_directory(done)

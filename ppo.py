@@ -288,7 +288,7 @@ def starting_critic(policy, scorer, args, device):
     if args.critic == "none":
         return critic_from(policy, scorer)
     print(f"the critic starts from {args.critic}")
-    return run.load_model(args.critic, device, args.dtype, [args.task], outputs=1)[0]
+    return run.load_model(args.critic, device, args.dtype, [args.task], scalar_head=True)[0]
 
 
 def score_rollout(batch, args, scorer=None):

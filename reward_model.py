@@ -163,7 +163,7 @@ def trained(args, device):
         print(f"the reward model in {args.reward_model} is {'unfinished' if started else 'not there yet'}: training it first")
         new = ["--base", args.base, "--task", args.task, "--level", level_name(args.level), "--device", args.device, "--dtype", args.dtype]
         main(["--run", str(args.reward_model), *(["--resume"] if started else new)])
-    return run.load_model(args.reward_model, device, args.dtype, [args.task], RewardModel, outputs=1)[0].requires_grad_(False)
+    return run.load_model(args.reward_model, device, args.dtype, [args.task], RewardModel, scalar_head=True)[0].requires_grad_(False)
 
 
 def main(argv=None):
@@ -206,7 +206,7 @@ def main(argv=None):
         accuracy = None
         if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
             accuracy = evaluate(model, *test)[0]
-        if step + 1 == args.steps or (args.keep_every and (step + 1) % args.keep_every == 0):  # every step that may be used as a run
+        if step + 1 == args.steps or this.keeps(step + 1):  # every step that may be used as a run
             with torch.random.fork_rng():
                 normalise(model, base, task, args.level, copy.copy(rng))
         this.log(step, ("loss", "accuracy"), loss=loss, accuracy=right, held_out_accuracy=accuracy, grad_norm=norm)

@@ -25,7 +25,6 @@ import torch
 from tqdm import tqdm
 
 from model import GPT
-from tokenizer import VOCAB_SIZE
 from verifiers import TASKS, held_out_problems
 
 FORMAT = "rlvr-line-by-line 1"
@@ -193,13 +192,13 @@ def check_tasks(directory, checkpoint, tasks):
             fail(f"{directory} was trained on {', '.join(checkpoint['tasks'])}, not on {task}")
 
 
-def load_model(directory, device, dtype, tasks, build=GPT, outputs=VOCAB_SIZE):
-    """The model of a run, which must have learnt the tasks, and the run's checkpoint. `build` is what the model was built by; outputs = 1
-    is for a critic or a reward model.
+def load_model(directory, device, dtype, tasks, build=GPT, scalar_head=False):
+    """The model of a run, which must have learnt the tasks, and the run's checkpoint. `build` is what the model was built by. Only who
+    asks for a scalar head gets a critic or a reward model.
     """
     checkpoint = load_checkpoint(directory)
     check_tasks(directory, checkpoint, tasks)
-    if outputs != 1 and checkpoint["model_config"].get("outputs") == 1:
+    if checkpoint["model_config"].get("outputs") == 1 and not scalar_head:
         fail(f"{directory} is a run of {checkpoint['config']['script']}: its model gives a value, and writes no text")
     try:
         model = build(**checkpoint["model_config"])
@@ -303,7 +302,7 @@ class Run:
                     if self.step % self.args.save_every == 0 or self.step == total or self.interrupted or self.saving_soon:
                         self.save(self.directory)
                         self.saving_soon = False
-                    if self.args.keep_every and self.step % self.args.keep_every == 0:
+                    if self.keeps(self.step):
                         make_directory(self.directory / f"step-{self.step}")
                         self.save(self.directory / f"step-{self.step}")
                     if self.interrupted and self.step < total:
@@ -313,6 +312,10 @@ class Run:
                         raise SystemExit(130)
         finally:
             signal.signal(signal.SIGINT, before)
+
+    def keeps(self, step):
+        """Whether the checkpoint after so many steps stays, as a run of its own."""
+        return self.args.keep_every is not None and step % self.args.keep_every == 0
 
     def _interrupt(self, *_):
         if self.interrupted:

@@ -127,3 +127,15 @@ def test_bad_options_of_paper(options, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     refused(capsys, paper.main, options.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_not_held_to_the_problems_that_another_one_lacks(tmp_path, monkeypatch, capsys):
+    def crossing(lab):
+        """A heading"""
+        return [Row("", "sampled", "", str(lab.scale.problems), "reproduced")]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(paper.CLAIMS, "crossing", crossing)
+    paper.main(["crossing", "--scale", "toy", "--problems", "500"])
+    assert "sampled: 500" in capsys.readouterr().out
+    assert "distinct held-out problems" in refused(capsys, paper.main, ["crossing", "weaker_start", "--problems", "500"])
