@@ -1,17 +1,22 @@
-# make demo   RL narrows on countdown and expands on carry, in one picture     make test   everything the tests need, then the tests
-# make bench  speed on this machine, as ratios                                make lint   ruff
+# make demo   both stories in one picture: RL narrows on countdown and expands on carry
+# make test   everything the tests need, then the tests
+# make lint   ruff, and the direction of imports
+# make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 PYTHON ?= python3
 SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
 DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
+RUNS := runs/$(DEMO)
+RESULTS := results/$(DEMO)
 
 .PHONY: demo paper test lint bench clean
 .DELETE_ON_ERROR:
 
-# Dependencies are declared in pyproject.toml; constraints.txt pins the torch that these targets were tested with.
+# Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
 .venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 …"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "Python 3.10 or newer is needed: make PYTHON=python3.12 …"; exit 2; }
 	@echo "installing into .venv"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
@@ -22,29 +27,34 @@ DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-# A stopped demo goes on where its checkpoints are; a finished run is not done again, only sampled.
-resume = $(if $(wildcard runs/$(1)/checkpoint.pt),--resume)
+# An interrupted demo resumes from its checkpoints. A finished run is only sampled again.
+resume = $(if $(wildcard $(1)/checkpoint.pt),--resume)
+run = --run $(RUNS)/$(1) --seed $(SEED) $(call resume,$(RUNS)/$(1))
 demo: .venv/installed
-	$(BIN)/python pretrain.py --run runs/$(DEMO)/base --seed $(SEED) $(call resume,$(DEMO)/base)
-	$(BIN)/python grpo.py --base runs/$(DEMO)/base --run runs/$(DEMO)/grpo --seed $(SEED) $(call resume,$(DEMO)/grpo)
-	$(BIN)/python pretrain.py --task carry --run runs/$(DEMO)/carry/base --seed $(SEED) $(call resume,$(DEMO)/carry/base)
-	$(BIN)/python prorl.py --steps 40 --base runs/$(DEMO)/carry/base --run runs/$(DEMO)/carry/prorl --seed $(SEED) $(call resume,$(DEMO)/carry/prorl)
-	$(BIN)/python passk.py runs/$(DEMO)/base runs/$(DEMO)/grpo --out results/$(DEMO) --seed $(SEED)
-	$(BIN)/python passk.py runs/$(DEMO)/carry/base runs/$(DEMO)/carry/prorl --task carry --problems 100 --append --out results/$(DEMO) --seed $(SEED)
+	$(BIN)/python pretrain.py $(call run,base)
+	$(BIN)/python grpo.py --base $(RUNS)/base $(call run,grpo)
+	$(BIN)/python passk.py $(RUNS)/base $(RUNS)/grpo --out $(RESULTS)/countdown --seed $(SEED)
+	$(BIN)/python pretrain.py --task carry $(call run,base-carry)
+	$(BIN)/python prorl.py --steps 40 --base $(RUNS)/base-carry $(call run,prorl)
+	$(BIN)/python passk.py $(RUNS)/base-carry $(RUNS)/prorl --task carry --problems 100 \
+		--out $(RESULTS)/carry --seed $(SEED)
+	$(BIN)/python -m tools.panels $(RESULTS)/countdown $(RESULTS)/carry --out $(RESULTS)/passk.png
 
 test: .venv/installed-tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.arrows
 
-# Every figure and table of both papers, with verdicts: RESULTS.md. A stopped run goes on; SCALE=full for three seeds: a GPU, or a night.
+# Every figure and table of both papers with verdicts: RESULTS.md. An interrupted run resumes.
+# SCALE=full has three seeds and takes a night on two cores.
 paper: .venv/installed
-	$(BIN)/python paper.py --scale $(SCALE)
+	$(BIN)/python -m paper --scale $(SCALE)
 
 bench: .venv/installed
-	$(BIN)/python bench.py
+	$(BIN)/python -m tools.bench
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .hypothesis .ruff_cache

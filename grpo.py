@@ -1,381 +1,430 @@
-"""GRPO, Group Relative Policy Optimization (DeepSeekMath, arXiv 2402.03300), and its siblings, with a verifiable reward.
+"""GRPO, Group Relative Policy Optimization (DeepSeekMath, arXiv 2402.03300), and its siblings.
 
-PPO without the critic. Sample G completions of one prompt; the group's own mean is the baseline that PPO would ask a value network
-for. A completion better than its siblings is made likelier, a worse one less likely, and the clip ends the push once the policy has
-moved far enough from the one that sampled.
+GRPO is PPO without a critic. The policy samples G completions of each problem, and the mean reward
+of this group is the baseline that a value network gives in PPO. A completion that is better than
+the mean becomes likelier, a worse one less likely.
 
-    J(θ) = E[ (1/G) Σ_i (1/|o_i|) Σ_t { min[ρ_{i,t} Â_i, clip(ρ_{i,t}, 1−ε_low, 1+ε_high) Â_i] − β D_KL[π_θ‖π_ref] } ]          GRPO (3)
-    ρ_{i,t} = π_θ(o_{i,t} | q, o_{i,<t}) / π_old(o_{i,t} | q, o_{i,<t}),    Â_i = (r_i − mean(r)) / std(r)
-    D_KL = π_ref/π_θ − log(π_ref/π_θ) − 1                                                                                  GRPO (4)
+    (3)  J(θ) = E[ 1/G Σ_i 1/|o_i| Σ_t { min[ρ_it Â_i, clip(ρ_it, 1−ε, 1+ε) Â_i] − β D_KL } ]
+    (4)  D_KL = π_ref/π_θ − log(π_ref/π_θ) − 1
+         ρ_it = π_θ(o_it | q, o_i,<t) / π_old(o_it | q, o_i,<t)
+         Â_i  = (r_i − mean(r)) / std(r)
 
-Dr. GRPO, RLOO, ReMax, REINFORCE++, DAPO and ProRL change a factor of this each: the advantage, the mean over tokens, the clip, which
-groups are used, where the KL goes. `ALGORITHMS` is the table of what differs, and `policy_step` knows none of them by name.
+Dr. GRPO, RLOO, ReMax, REINFORCE++ and DAPO each change one part of this: the advantage, the
+weights of the tokens, the clip, the place of the KL, or which groups are used. `ALGORITHMS` is the
+table of what differs. `policy_step` is the same for all of them.
 
-Where this file departs from the papers: the reward is a verifier's, not a reward model's; β is 0 by default, as in the analysis of
-Limit of RLVR (DeepSeekMath: 0.04).
+Where this file deviates from the paper: the reward comes from a verifier, not from a reward model.
+β is 0 by default, as in the analysis of Limit of RLVR (DeepSeekMath: 0.04). The clip has a lower
+and an upper ε, which are equal in GRPO.
 
-    python grpo.py                        2 minutes on two CPU cores; held-out pass@1 from about 0.17 to about 0.39
-    python grpo.py --algorithm dapo       another row of the table
+    python grpo.py                     2 minutes on two CPU cores; held-out pass@1 from .16 to .36
+    python grpo.py --algorithm dapo    another row of the table
 """
 
 import copy
 import math
+from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import torch
 
 import pretrain
-import run
-from model import log_probs
-from rollout import RatioTally, completions_of, concatenate, micro_batches, minibatches, pass_at_1, rollout, select, summary
-from verifiers import TASKS, draw
+from rollout import (
+    completion_logp,
+    concatenate,
+    pass_at_1,
+    rollout_metrics,
+    sample_completions,
+    sample_lines,
+    training_reward,
+)
+from support.batches import (
+    Tally,
+    check_minibatches,
+    micro_batches,
+    minibatches,
+    optimizer_step,
+    weighted_sum,
+    whiten,
+)
+from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.settings import option
+from verifiers import (
+    TASKS,
+    check_levels,
+    held_out_problems,
+    level_option,
+    sample_problem,
+    task_option,
+)
 
 MICRO_BATCH = {"cpu": 256, "cuda": 65_536, "mps": 2048}  # completions per pass through the model
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The advantage. Shapes: B problems, G completions of each, N = B·G completions of up to T tokens.
+
+@dataclass(kw_only=True)
+class Settings(RunSettings):
+    """Train a policy on a verifiable reward with GRPO, or with one of its siblings."""
+
+    script = "grpo.py"
+    algorithm: str = option(
+        "grpo", "a row of the table of what differs", choices=lambda: ALGORITHMS
+    )
+    task: str = task_option()
+    level: tuple | None = level_option()
+    base: str = option("runs/base", "run to start from; also the reference policy")
+    steps: int = option(180, "rollouts", low=1, may_change=True)
+    problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
+    group: int = option(16, "completions per problem, G (DeepSeekMath: 64)", low=2)
+    lr: float = option(1e-4, "learning rate (DeepSeekMath: 1e-6)", above=0)
+    epochs: int = option(1, "passes over each rollout, the paper's μ (DeepSeekMath: 1)", low=1)
+    minibatches: int = option(1, "optimizer steps per epoch (ProRL: 4)", low=1)
+    eps_low: float | None = option(
+        None, "clip below 1, at most 1; default: the algorithm's", above=0, high=math.inf
+    )
+    eps_high: float | None = option(
+        None, "clip above 1; default: the algorithm's", above=0, high=math.inf
+    )
+    beta: float = option(0.0, "weight of the KL to the reference (DeepSeekMath: 0.04)", low=0)
+    temperature: float = option(1.0, "of sampling (ProRL: 1.2)", above=0)
+    all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
+    unended_penalty: float = option(0.0, "minus the reward of a completion without an end", low=0)
+    eval_every: int = option(25, "steps between evaluations", low=1)
+    run: str = option("runs/grpo", "directory of the run", may_change=True)
+
+    def settle(self):
+        super().settle()
+        algorithm = ALGORITHMS[self.algorithm]
+        self.level = check_levels(self.task, self.level, "train_levels")
+        self.eps_low = algorithm.clip[0] if self.eps_low is None else self.eps_low
+        self.eps_high = algorithm.clip[1] if self.eps_high is None else self.eps_high
+        if 1 < self.eps_low < math.inf:
+            raise ValueError(f"--eps-low {self.eps_low:g} is out of range: it must be at most 1")
+        if self.beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
+            raise ValueError(f"--beta {self.beta:g}: {self.algorithm} has no KL")
+        check_minibatches(self)
+
+
+# --------------------------------------------------------------------------------------------------
+# The objective. B problems, G completions of each, up to T tokens.
+#
+# The KL of π_θ to π_ref is estimated from the sampled tokens: logp, logp_ref (B, G, T) -> (B, G, T)
+
+
+def kl_k1(logp, logp_ref):
+    """−log(π_ref/π_θ), unbiased. In the reward its gradient is exact. As a loss it does nothing:
+    its expected gradient is zero.
+    """
+    return logp - logp_ref  # KL k1
+
+
+def kl_k2(logp, logp_ref):
+    """½ log²(π_ref/π_θ), biased. As a loss it has the gradient of the reverse KL(π_θ‖π_ref) in
+    each state.
+    """
+    return (logp_ref - logp) ** 2 / 2  # KL k2
+
+
+def kl_k3(logp, logp_ref):
+    """π_ref/π_θ − log(π_ref/π_θ) − 1, unbiased and never negative. As a loss it has the gradient
+    of the *forward* KL(π_ref‖π_θ) in each state.
+    """
+    log_ratio = logp_ref - logp
+    return torch.exp(log_ratio) - log_ratio - 1  # GRPO (4)
+
+
+def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta,
+                   kl=kl_k3):  # fmt: skip
+    """J(θ), to be maximised -> scalar
+
+    logp, logp_old, logp_ref, advantage, weights: (B, G, T). `weights` is the paper's mean over
+    tokens, 1/G Σ_i 1/|o_i| Σ_t, and 0 on the padding. Micro-batches take their rows of it, so
+    their objectives add up to the whole.
+
+    At the first optimizer step π_θ is π_old. Then every ratio is 1 and J is about 0, but its
+    gradient is Σ Â ∇log π, because the derivative of ρ at 1 is ∇log π.
+    """
+    ratio = torch.exp(logp - logp_old)  # GRPO ρ
+    clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
+    surrogate = torch.minimum(ratio * advantage, clipped * advantage)
+    penalty = beta * kl(logp, logp_ref) if beta else 0.0
+    return weighted_sum(surrogate - penalty, weights)  # GRPO (3)
+
+
+# --------------------------------------------------------------------------------------------------
+# The advantage of each completion: rewards (B, G) -> (B, G)
 
 
 def has_spread(rewards):
-    """Whether a group's rewards differ; if not, nothing can be learnt from comparing its completions. rewards (B, G) -> (B,) bool
+    """Whether the rewards of a group differ. If not, its advantages are 0. (B, G) -> (B,)
 
-    The test is max > min: a mean rounds, and a tiny std would blow the rounding up.
+    The test is max > min. A standard deviation would not do: rounding can make it positive.
     """
     return rewards.amax(dim=1) > rewards.amin(dim=1)
 
 
 def group_advantage(rewards):
-    """Â_i = (r_i − mean(r)) / std(r) within each group (2402.03300, §4.1.2). rewards (B, G) -> (B, G).
+    """Â_i = (r_i − mean(r)) / std(r), and exactly 0 if all rewards are equal (2402.03300, §4.1.2).
 
-    A group without spread has advantage exactly 0. std is the population's (divided by G).
+    std divides by G, as in the paper's formula for a whole population. TRL divides by G − 1, so
+    its advantages are smaller by a factor of √((G−1)/G).
     """
     centred = rewards - rewards.mean(dim=1, keepdim=True)
-    return torch.where(has_spread(rewards)[:, None], centred / rewards.std(dim=1, keepdim=True, correction=0), 0.0)  # GRPO Â
+    std = rewards.std(dim=1, keepdim=True, correction=0)
+    return torch.where(has_spread(rewards)[:, None], centred / std, 0.0)  # GRPO Â
 
 
 def centred_advantage(rewards):
-    """Â_i = r_i − mean(r) (Dr. GRPO, 2503.20783): without the std, which favours problems that are almost always or almost never solved."""
-    return torch.where(has_spread(rewards)[:, None], rewards - rewards.mean(dim=1, keepdim=True), 0.0)  # Dr.GRPO Â
+    """Â_i = r_i − mean(r) (Dr. GRPO, 2503.20783). The division by std would favour problems that
+    are almost always or almost never solved.
+    """
+    centred = rewards - rewards.mean(dim=1, keepdim=True)
+    return torch.where(has_spread(rewards)[:, None], centred, 0.0)  # Dr.GRPO Â
 
 
 def leave_one_out_advantage(rewards):
-    """A_i = r_i − mean_{j≠i} r_j (RLOO, 2402.14740): a baseline that does not contain its own sample, so that it adds no bias."""
+    """A_i = r_i − mean of the other rewards (RLOO, 2402.14740). The baseline of a completion does
+    not contain its own reward, so it adds no bias.
+    """
     G = rewards.shape[1]
     return centred_advantage(rewards) * G / (G - 1)  # RLOO A
 
 
 def greedy_advantage(rewards, greedy):
-    """A_i = r(x, y_i) − r(x, y_greedy) (ReMax, 2310.10505): the baseline is one more completion, the greedy one. greedy (B,)"""
+    """A_i = r(y_i) − r(y_greedy) (ReMax, 2310.10505). greedy (B,): the reward of the completion
+    that is sampled at temperature 0.
+    """
     return rewards - greedy[:, None]  # ReMax A
 
 
 def plain_advantage(rewards):
-    """A_i = r_i (REINFORCE++, 2501.03262): the baseline comes from the whitening over the whole batch."""
+    """A_i = r_i (REINFORCE++, 2501.03262). Whitening over the batch then subtracts a baseline."""
     return rewards
 
 
-def whiten(advantage, mask):
-    """To mean 0 and standard deviation 1 over all tokens of the batch; 0 where nothing differs. (N, T), (N, T) -> (N, T)"""
-    tokens = advantage[mask]
-    if tokens.max() == tokens.min():
-        return torch.zeros_like(advantage)
-    return torch.where(mask, (advantage - tokens.mean()) / tokens.std(correction=0), 0.0)  # REINFORCE++ A
-
-
-def overlong_penalty(lengths, ended, max_tokens, soft):
-    """DAPO's (2503.14476) shaping of the reward of long completions: 0 up to L_max − L_c, −1 for one that was cut off, and linear in
-    between. L_c = soft · L_max. lengths (N,), ended (N,) -> (N,)
-    """
-    L_max, L_c = max_tokens, soft * max_tokens
-    return torch.where(ended, ((L_max - L_c - lengths) / L_c).clamp(-1, 0), -1.0)  # DAPO R_length
-
-
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The mean over tokens, as a weight for each token: mask (N, T) -> (N, T). Weights make micro-batches exact: each adds its weighted sum.
+# --------------------------------------------------------------------------------------------------
+# The mean over tokens, as a weight for each token: mask (B, G, T) -> (B, G, T)
 
 
 def sequence_mean(mask, max_tokens):
-    """(1/N) Σ_i (1/|o_i|) Σ_t: every completion counts alike, so a token of a long one counts less."""
-    return mask / (mask.sum(dim=1, keepdim=True) * len(mask))  # GRPO (3)
+    """1/(BG) Σ_i 1/|o_i| Σ_t: each completion has the same weight, so a token of a long completion
+    has less.
+    """
+    return mask / (mask.sum(dim=-1, keepdim=True) * mask[..., 0].numel())  # GRPO mean
 
 
 def token_mean(mask, max_tokens):
-    """(1/Σ_i |o_i|) Σ_i Σ_t: every token counts alike."""
+    """1/(Σ_i |o_i|) Σ_i Σ_t: each token has the same weight (DAPO, 2503.14476)."""
     return mask / mask.sum()  # DAPO mean
 
 
 def constant_mean(mask, max_tokens):
-    """(1/N) Σ_i (1/L_max) Σ_t: divided by a constant, so that the length of a completion has no say in its push."""
-    return mask / (len(mask) * max_tokens)  # Dr.GRPO mean
+    """1/(BG) Σ_i 1/L_max Σ_t: division by a constant, whatever the length (Dr. GRPO)."""
+    return mask / (mask[..., 0].numel() * max_tokens)  # Dr.GRPO mean
 
 
 def sequence_sum(mask, max_tokens):
-    """(1/N) Σ_i Σ_t: log π of the whole completion, as REINFORCE has it."""
-    return mask / len(mask)
+    """1/(BG) Σ_i Σ_t: the log-probability of whole completions, as in REINFORCE."""
+    return mask / mask[..., 0].numel()
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The ratio, the clip, the KL
-
-
-def probability_ratio(logp, logp_old):
-    """ρ_{i,t} = π_θ / π_old of each token. (N, T), (N, T) -> (N, T)"""
-    return torch.exp(logp - logp_old)  # GRPO ρ
-
-
-def clipped_objective(ratio, advantage, eps_low, eps_high):
-    """min[ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â] of each token. ratio (N, T), advantage (N, T) -> (N, T).
-
-    The minimum is a lower bound: with Â > 0 the push up ends at 1+ε_high, with Â < 0 the push down ends at 1−ε_low, and a token that
-    moved the wrong way is always pushed back.
-    """
-    return torch.minimum(ratio * advantage, ratio.clamp(1 - eps_low, 1 + eps_high) * advantage)  # GRPO (3)
-
-
-# KL[π_θ‖π_ref], estimated from tokens sampled from π_θ, with r = π_ref/π_θ; (N, T), (N, T) -> (N, T). As *numbers* k1 and k3 are
-# unbiased. Their *gradients* are another matter: only k1 in the reward follows the KL of the whole sequence.
-
-
-def kl_k1(logp, logp_ref):
-    """−log r. In the reward its gradient is exact; as a loss it is zero in expectation."""
-    return logp - logp_ref  # KL k1
-
-
-def kl_k2(logp, logp_ref):
-    """½ (log r)². As a loss its gradient is that of the reverse KL(π_θ‖π_ref), state by state; as a number it is biased."""
-    return (logp_ref - logp) ** 2 / 2  # KL k2
-
-
-def kl_k3(logp, logp_ref):
-    """r − log r − 1: never negative. As a loss its gradient is that of the *forward* KL(π_ref‖π_θ), state by state."""
-    log_ratio = logp_ref - logp
-    return torch.exp(log_ratio) - log_ratio - 1  # GRPO (4)
-
-
-# ---------------------------------------------------------------------------------------------------------------------------------
-# What differs
+# --------------------------------------------------------------------------------------------------
+# The table of what differs
 
 
 class Algorithm(NamedTuple):
     advantage: callable  # of the rewards of a group
-    mean: callable  # over the tokens of a batch
-    eps_low: float  # the clip; infinite: none
-    eps_high: float
-    kl_in_loss: callable = None  # how β enters
-    kl_in_reward: callable = None
-    whitened: bool = False  # advantages over the whole batch
-    dynamic: bool = False  # groups without spread are dropped and replaced
-    overlong: float = 0.0  # the last part of max_tokens in which length costs reward
-    greedy: bool = False  # one greedy completion per problem for the baseline
+    token_weights: callable  # the mean over tokens
+    clip: tuple = (math.inf, math.inf)  # the default of --eps-low and --eps-high
+    kl_in_loss: callable = None  # how β enters: as a part of the objective,
+    kl_in_reward: callable = None  # or as a part of the reward
+    whitened: bool = False  # advantages are whitened over the whole batch
+    dynamic: bool = False  # groups without spread are replaced (dynamic sampling)
+    overlong: float = 0.0  # L_c / L_max, the share of the length that costs reward
+    greedy: bool = False  # a greedy completion of each problem is the baseline
+    objective: callable = grpo_objective
 
 
-INF = math.inf
 ALGORITHMS = {
-    #                                 advantage                mean           clip       KL                   and besides
-    "grpo": Algorithm(                group_advantage,         sequence_mean, 0.2, 0.2,  kl_in_loss=kl_k3),
-    "dr-grpo": Algorithm(             centred_advantage,       constant_mean, 0.2, 0.2,  kl_in_loss=kl_k3),
-    "rloo": Algorithm(                leave_one_out_advantage, sequence_sum,  INF, INF,  kl_in_reward=kl_k1),
-    "remax": Algorithm(               greedy_advantage,        sequence_sum,  INF, INF,  kl_in_reward=kl_k1,  greedy=True),
-    "reinforce++": Algorithm(         plain_advantage,         token_mean,    0.2, 0.2,  kl_in_reward=kl_k1,  whitened=True),
-    "reinforce++-baseline": Algorithm(centred_advantage,       token_mean,    0.2, 0.2,  kl_in_loss=kl_k2,    whitened=True),
-    "dapo": Algorithm(                group_advantage,         token_mean,    0.2, 0.28,                      dynamic=True, overlong=0.2),
-    "prorl": Algorithm(               group_advantage,         sequence_mean, 0.2, 0.4,  kl_in_loss=kl_k3,    dynamic=True),
+    "grpo": Algorithm(
+        advantage=group_advantage, token_weights=sequence_mean, clip=(0.2, 0.2), kl_in_loss=kl_k3),
+    "dr-grpo": Algorithm(
+        advantage=centred_advantage, token_weights=constant_mean, clip=(0.2, 0.2),
+        kl_in_loss=kl_k3),
+    "rloo": Algorithm(
+        advantage=leave_one_out_advantage, token_weights=sequence_sum, kl_in_reward=kl_k1),
+    "remax": Algorithm(
+        advantage=greedy_advantage, token_weights=sequence_sum, kl_in_reward=kl_k1, greedy=True),
+    "reinforce++": Algorithm(
+        advantage=plain_advantage, token_weights=token_mean, clip=(0.2, 0.2), kl_in_reward=kl_k1,
+        whitened=True),
+    "reinforce++-baseline": Algorithm(
+        advantage=centred_advantage, token_weights=token_mean, clip=(0.2, 0.2), kl_in_loss=kl_k2,
+        whitened=True),
+    "dapo": Algorithm(
+        advantage=group_advantage, token_weights=token_mean, clip=(0.2, 0.28), dynamic=True,
+        overlong=0.2),
 }  # fmt: skip
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# One step, in the order of DeepSeekMath's Algorithm 1.
+# --------------------------------------------------------------------------------------------------
+# One step, in the order of DeepSeekMath's Algorithm 1
 
 
-def training_reward(batch, args):
-    """What is learnt from: the verifier's rewards (N,), a graded one as it is or all or nothing, and for a completion that never ends a
-    fixed penalty.
+def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=None, max_rounds=8):
+    """B groups of G completions: problems, `Rollout`, their rewards for training (B, G), and
+    metrics of all groups that were sampled.
+
+    With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped and another
+    problem is sampled in its place. The mean then runs over B groups that all have a gradient.
+    (The papers ask for 0 < correct < G. Here a group can also differ by a graded or shaped reward.)
+    After `max_rounds` rounds it continues with the groups it has.
     """
-    rewards = (batch.rewards == 1).to(batch.rewards.dtype) if args.all_or_nothing else batch.rewards
-    return torch.where(batch.ended, rewards, -args.unended_penalty)
+    G, missing, sampled, reward, kept = settings.group, settings.problems, 0, 0.0, []
+    while missing > 0 and max_rounds > 0:
+        problems = [sample_problem(task, levels, rng) for _ in range(missing)]
+        batch = sample_completions(
+            policy, task, problems, G, settings.temperature, max_tokens=max_tokens
+        )
+        rewards = reward_for_training(batch, algorithm, settings)
+        sampled, reward = sampled + missing, reward + batch.rewards.sum().item()
+        useful = torch.arange(missing, device=rewards.device)
+        if algorithm.dynamic:  # judged without the price of length
+            unshaped = reward_for_training(batch, algorithm._replace(overlong=0.0), settings)
+            useful = has_spread(unshaped).nonzero().flatten()  # DAPO filter
+        some = [problems[i] for i in useful.tolist()]
+        kept.append((some, batch.select(useful), rewards[useful]))
+        missing, max_rounds = missing - len(some), max_rounds - 1
+    if missing == settings.problems:  # no group has a gradient: the update is a no-op
+        kept = [(problems, batch, rewards)]
+    problems, batches, rewards = zip(*kept, strict=True)
+    metrics = {"reward": reward / (sampled * G), "groups_sampled": sampled}
+    return [*chain(*problems)], concatenate(batches), torch.cat(rewards), metrics
 
 
-def sample_groups(policy, task, levels, rng, B, args, algorithm, max_rounds=8):
-    """B groups of G completions -> problems, `Rollout`, and {"reward": …, "groups_sampled": …} of all that was sampled.
+def reward_for_training(batch, algorithm, settings):
+    return training_reward(
+        batch, settings.unended_penalty, settings.all_or_nothing, algorithm.overlong
+    )
 
-    With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped and another problem takes its place, so that the
-    mean runs over B groups that teach something. (The papers say: 0 < correct < G. With graded rewards, or with a price for never ending,
-    a group may differ without that.) After `max_rounds` rollouts it goes on with the groups that there are.
+
+@torch.no_grad()
+def reference_logp(reference, batch, temperature, everything):
+    """log π_ref of each token, and the mask of the tokens that were evaluated: (B, G, T) both.
+
+    If not `everything`, the KL is only logged. Then one micro-batch is enough, and elsewhere π_ref
+    is set to π_old.
     """
-    G, kept_problems, kept, sampled, reward = args.group, [], [], 0, 0.0
-    for _ in range(max_rounds):
-        problems = [draw(task, levels, rng) for _ in range(B - len(kept_problems))]
-        batch = rollout(policy, task, problems, G, args.temperature, max_tokens=args.max_tokens)
-        sampled, reward = sampled + len(problems), reward + batch.rewards.sum().item()
-        batch = batch._replace(rewards=training_reward(batch, args))
-        if not algorithm.dynamic:
-            return problems, batch, {"reward": reward / (sampled * G), "groups_sampled": sampled}
-        useful = has_spread(batch.rewards.view(-1, G)).nonzero().flatten()  # DAPO filter
-        kept_problems += [problems[i] for i in useful.tolist()]
-        kept.append(select(batch, completions_of(useful, G)))
-        if len(kept_problems) == B:
+    logp_ref, seen = batch.logp.clone(), torch.zeros_like(batch.mask)
+    problems = torch.arange(len(logp_ref), device=logp_ref.device)
+    for b in micro_batches(problems, logp_ref.shape[1], MICRO_BATCH):
+        logp_ref[b] = completion_logp(reference, batch.select(b), temperature)
+        seen[b] = batch.mask[b]
+        if not everything:
             break
-    if not kept_problems:  # nothing to learn from anywhere: an update on this changes nothing
-        kept_problems, kept = problems, [batch]
-    return kept_problems, concatenate(kept), {"reward": reward / (sampled * G), "groups_sampled": sampled}
+    return logp_ref, seen
 
 
-def policy_logp(policy, prompts, completions, mask, temperature):
-    """log π(o_t) of each completion token at the sampling temperature, 0 outside the mask. prompts (B, P) -> (B·G, T)"""
-    logp = log_probs(policy.at_states(prompts, completions), completions, temperature)
-    return torch.where(mask, logp, 0.0)
+def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
+    """The advantage of each token. rewards (B, G) -> (B, G, T)
 
-
-def token_advantage(algorithm, batch, G, logp_ref, args, greedy=None):
-    """The advantage of each token (N, T), whatever the algorithm: of its completion's reward, less the KL still to come if the KL is in
-    the reward, whitened if the algorithm whitens.
+    It is that of the token's completion. If the KL is in the reward, β times the KL of this and of
+    all later tokens is subtracted. greedy (B,): see `greedy_advantage`.
     """
-    rewards = batch.rewards
-    if algorithm.overlong:
-        rewards = rewards + overlong_penalty(batch.lengths, batch.ended, args.max_tokens, algorithm.overlong)
-    of_group = (rewards.view(-1, G),) if greedy is None else (rewards.view(-1, G), greedy)
-    advantage = algorithm.advantage(*of_group).view(-1, 1).expand_as(batch.mask)
-    if args.beta and algorithm.kl_in_reward:
+    baseline = () if greedy is None else (greedy,)
+    advantage = algorithm.advantage(rewards, *baseline)[..., None].expand_as(batch.mask)
+    if beta and algorithm.kl_in_reward:
         kl = torch.where(batch.mask, algorithm.kl_in_reward(batch.logp, logp_ref), 0.0)
-        advantage = advantage - args.beta * kl.flip(1).cumsum(1).flip(1)  # A_t = A − β Σ_{s≥t} KL_s
-    return whiten(advantage, batch.mask) if algorithm.whitened else advantage
+        advantage = advantage - beta * kl.flip(-1).cumsum(-1).flip(-1)
+    return whiten(advantage, batch.mask) if algorithm.whitened else advantage  # REINFORCE++ A
 
 
-def policy_step(policy, reference, optimizer, batch, args, algorithm, greedy=None):
-    """Learn from one rollout of N = B·G completions; returns the numbers to log."""
-    G, max_tokens = args.group, args.max_tokens
-    prompts, completions, logp_old = batch.prompts(G), batch.completions, batch.logp
-    device, rows = prompts.device, MICRO_BATCH[prompts.device.type]
+def policy_step(policy, reference, optimizer, batch, rewards, algorithm, settings, greedy=None):
+    """Learn from one rollout. rewards (B, G): from `training_reward` -> metrics"""
+    B, G = rewards.shape
+    eps_low, eps_high, temperature = settings.eps_low, settings.eps_high, settings.temperature
+    beta = settings.beta if algorithm.kl_in_loss else 0.0  # of the KL in the objective
 
-    # 1. Ask the reference, once. With β = 0 the KL is only watched, on one micro-batch.
-    logp_ref, seen = logp_old.clone(), torch.zeros_like(batch.mask)
-    for groups, these in list(micro_batches(torch.arange(len(prompts), device=device), G, rows))[: None if args.beta else 1]:
-        with torch.no_grad():
-            logp_ref[these] = policy_logp(reference, prompts[groups], completions[these], batch.mask[these], args.temperature)
-        seen[these] = batch.mask[these]
+    # 1. Compare each completion with its group. A group whose advantages are all 0 has no gradient
+    #    unless the objective has a KL. It is skipped, but it counts in the mean.
+    logp_ref, seen = reference_logp(reference, batch, temperature, settings.beta > 0)
+    advantage = token_advantage(algorithm, rewards, batch, logp_ref, settings.beta, greedy)
+    useful = (advantage != 0).flatten(1).any(dim=1) | (beta > 0)  # (B,)
 
-    # 2. Compare each completion with its group, once. Where every advantage is 0 there is no gradient, and without a KL in the loss the
-    #    group costs no pass; in the mean it counts.
-    advantage = token_advantage(algorithm, batch, G, logp_ref, args, greedy)  # (N, T)
-    kl_in_loss = algorithm.kl_in_loss if args.beta else None
-    useful = (advantage != 0).any(dim=1).view(-1, G).any(dim=1) | (kl_in_loss is not None)  # (B,)
-
-    # 3. `--updates` passes over the rollout (the paper's μ), each of `--minibatches` optimizer steps.
-    tally, value, grad_norm, steps = RatioTally(args.eps_low, args.eps_high), 0.0, 0.0, args.updates * args.minibatches
-    weights = torch.zeros_like(logp_old)
-    for minibatch in minibatches(len(prompts), args.updates, args.minibatches, device):
-        all_of_it = completions_of(minibatch, G)
-        weights[all_of_it] = algorithm.mean(batch.mask[all_of_it], max_tokens).to(weights.dtype)
-        minibatch = minibatch[useful[minibatch]]
-        for groups, these in micro_batches(minibatch, G, rows):
-            mask = batch.mask[these]
-            logp = policy_logp(policy, prompts[groups], completions[these], mask, args.temperature)
-            # At the first optimizer step π_θ is π_old: every ratio is 1 and the objective is about 0, but its gradient is
-            # Σ Â ∇log π, because the derivative of ρ at 1 is ∇log π.
-            ratio = probability_ratio(logp, logp_old[these])
-            objective = clipped_objective(ratio, advantage[these], args.eps_low, args.eps_high)
-            if kl_in_loss:
-                objective = objective - args.beta * kl_in_loss(logp, logp_ref[these])
-            objective = torch.where(mask, weights[these] * objective, 0.0).sum()
+    # 2. For each minibatch of problems, maximise the objective.
+    tally, weights = Tally(), torch.zeros_like(batch.logp)  # (B, G, T)
+    for problems in minibatches(B, settings.epochs, settings.minibatches, rewards.device):
+        mask = batch.mask[problems].to(weights.dtype)
+        weights[problems] = algorithm.token_weights(mask, batch.max_tokens)
+        for b in micro_batches(problems[useful[problems]], G, MICRO_BATCH):
+            logp, logp_old = completion_logp(policy, batch.select(b), temperature), batch.logp[b]
+            objective = algorithm.objective(
+                logp, logp_old, logp_ref[b], advantage[b], weights[b], eps_low, eps_high, beta,
+                algorithm.kl_in_loss or kl_k3
+            )  # fmt: skip
             (-objective).backward()
-            value += objective.item() / steps
-            tally.add(ratio, advantage[these], mask)
-        if len(minibatch):
-            grad_norm += torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0).item() / steps
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            ratio = torch.exp(logp - logp_old)
+            tally.add_ratio(ratio, advantage[b], batch.mask[b], eps_low, eps_high)
+            tally.add(objective=objective)
+        tally.add(grad_norm=optimizer_step(optimizer, policy))
+    return step_metrics(batch, rewards, logp_ref, seen, tally, settings)
 
-    return summary(batch) | {
-        "entropy": -logp_old[batch.mask].mean().item(),  # −log π of sampled tokens, an unbiased estimate
-        "kl_k3": kl_k3(logp_old, logp_ref)[seen].mean().item(),
-        "objective": value,
-        "grad_norm": grad_norm,
-        "no_spread": 1 - has_spread(batch.rewards.view(-1, G)).float().mean().item(),
-        **tally.numbers(),
+
+def step_metrics(batch, rewards, logp_ref, seen, tally, settings):
+    steps = settings.epochs * settings.minibatches
+    return rollout_metrics(batch) | {
+        "entropy": -batch.logp[batch.mask].mean().item(),  # an unbiased estimate
+        "kl_k3": kl_k3(batch.logp, logp_ref)[seen].mean().item(),
+        "no_spread": 1 - has_spread(rewards).float().mean().item(),
+        **tally.means(steps, "objective", "grad_norm"),
+        **tally.clip_metrics(),
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The loop
 
 
-def add_learning_options(parser, steps, lr, minibatches, temperature, beta, unended_penalty):
-    """The options of `sample_groups` and `policy_step`, for this script and for prorl.py."""
-    parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
-    parser.add_argument("--steps", type=run.number(int, 1), default=steps, help="rollouts")
-    parser.add_argument("--problems", type=run.number(int, 1), default=64, help="problems per rollout (ProRL: 256)")
-    parser.add_argument("--group", type=run.number(int, 2), default=16, help="completions per problem, G (DeepSeekMath: 64)")
-    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=lr, help="learning rate (DeepSeekMath: 1e-6)")
-    parser.add_argument("--updates", type=run.number(int, 1), default=1, help="passes over each rollout, the paper's mu")
-    parser.add_argument("--minibatches", type=run.number(int, 1), default=minibatches, help="optimizer steps per pass (ProRL: 4)")
-    parser.add_argument(
-        "--eps-low",
-        type=run.number(float, 0, 1, low_included=False),
-        help="clip below 1, from a rollout's second step on; default: the algorithm's",
-    )
-    parser.add_argument(
-        "--eps-high", type=run.number(float, 0, low_included=False), help="clip above 1, likewise; default: the algorithm's"
-    )
-    parser.add_argument("--beta", type=run.number(float, 0), default=beta, help="weight of the KL to the reference (DeepSeekMath: 0.04)")
-    parser.add_argument(
-        "--temperature", type=run.number(float, 0, low_included=False), default=temperature, help="of sampling (ProRL: 1.2)"
-    )
-    parser.add_argument("--all-or-nothing", action="store_true", help="a graded reward below 1 is 0: code is right or wrong")
-    parser.add_argument(
-        "--unended-penalty", type=run.number(float, 0), default=unended_penalty, help="minus the reward of a response that never ends"
-    )
-    parser.add_argument("--eval-every", type=run.number(int, 1), default=25, help="steps between looks at held-out problems")
+def train(settings):
+    saved = checkpoint_to_resume(settings, "base")
+    device, task = pick_device(settings.device), TASKS[settings.task]
+    algorithm, levels = ALGORITHMS[settings.algorithm], settings.level
+    test = held_out_problems(task, levels, 128)
+    policy, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
+    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=settings.lr, weight_decay=0.0, fused=True)
+    about = {"tasks": tasks, "model_config": policy.config}
+    run = Run(settings, saved, about, model=policy, reference=reference, optimizer=optimizer)
+    clock = Timer(device)
+    for step in run.steps():
+        problems, batch, rewards, sampled = sample_groups(
+            policy, task, levels, run.rng, algorithm, settings
+        )
+        greedy = None
+        if algorithm.greedy:
+            best = sample_completions(policy, task, problems, 1, temperature=0)
+            greedy = reward_for_training(best, algorithm, settings)[:, 0]
+        rollout_s = clock()
+        metrics = policy_step(
+            policy, reference, optimizer, batch, rewards, algorithm, settings, greedy
+        )
+        metrics |= sampled
+        update_s = clock()
 
-
-def settle(args, algorithm):
-    """Fill in what the algorithm decides unless an option does."""
-    args.eps_low = algorithm.eps_low if args.eps_low is None else args.eps_low
-    args.eps_high = algorithm.eps_high if args.eps_high is None else args.eps_high
-    run.check_minibatches(args)
-    if args.beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
-        run.fail(f"--beta {args.beta:g}: this algorithm has no KL")
+        metrics["held_out_pass_at_1"] = None
+        if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
+            metrics["held_out_pass_at_1"] = pass_at_1(policy, task, test)
+            run.write_samples(sample_lines(step, problems, batch))
+            clock()
+        tokens = batch.mask.sum().item()
+        metrics["rollout_tokens_per_s"] = tokens / rollout_s
+        metrics["update_tokens_per_s"] = tokens / update_s
+        run.log(step, ("reward", "kl_k3", "entropy", "length"), **metrics)
+    print(f"held-out pass@1 {pass_at_1(policy, task, test):.3f}; the model is in {settings.run}")
 
 
 def main(argv=None):
-    parser = run.Parser(prog="grpo.py", description="Train a policy with GRPO, or with one of its siblings, on a verifiable reward.")
-    parser.add_argument("--algorithm", choices=ALGORITHMS, default="grpo", help="a row of the table of what differs")
-    run.add_task_options(parser, "train_levels")
-    add_learning_options(parser, steps=180, lr=1e-4, minibatches=1, temperature=1.0, beta=0.0, unended_penalty=0.0)
-    run.add_run_options(parser, "runs/grpo")
-    args, saved = run.parse(parser, argv)
-    args.level = run.check_levels(args.task, args.level, "train_levels")
-    algorithm, task = ALGORITHMS[args.algorithm], TASKS[args.task]
-    args.max_tokens = task.max_tokens
-    settle(args, algorithm)
-
-    device = run.pick_device(args.device)
-    test = run.problems_to_test(args.task, args.level, 128)
-    policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
-    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
-
-    this = run.Run(args, saved, tasks, model=policy, reference=reference, optimizer=optimizer)
-    clock = run.Timer(device)
-    for step in this.steps(args.steps):
-        problems, batch, sampled = sample_groups(policy, task, args.level, this.rng, args.problems, args, algorithm)
-        greedy = training_reward(rollout(policy, task, problems, 1, temperature=0), args) if algorithm.greedy else None
-        rollout_s = clock()
-        numbers = policy_step(policy, reference, optimizer, batch, args, algorithm, greedy) | sampled
-        update_s = clock()
-
-        accuracy = None
-        if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
-            accuracy = pass_at_1(policy, task, test)
-            this.write_samples(step, problems, batch)
-            clock()
-        tokens = batch.mask.sum().item()
-        numbers |= {
-            "held_out_pass_at_1": accuracy,
-            "rollout_tokens_per_s": tokens / rollout_s,
-            "update_tokens_per_s": tokens / update_s,
-        }
-        this.log(step, ("reward", "kl_k3", "entropy", "length"), **numbers)
-    print(f"held-out pass@1 {pass_at_1(policy, task, test):.3f}; the model is in {args.run}")
+    train(parse(Settings, argv))
 
 
 if __name__ == "__main__":

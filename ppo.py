@@ -1,117 +1,206 @@
-"""PPO for language models, equation by equation: the deck of the course this project grew from, (1) to (14).
+"""PPO for language models, equation by equation. The numbers are those of the course slides that
+this project started from ("the deck"); EQUATIONS.md has those of the published papers.
 
-A language model is a policy: the state is the text so far, the action the next token.
+The policy is a language model: the state is the text so far, the action is the next token.
 
-    s_t = (x, y_1..y_{t−1})                                                                                              PPO (1)
-    a_t = y_t                                                                                                            PPO (2)
-    r_t = −β KL_t + 1[t = T] · score(x, y),      KL_t = log π(a_t|s_t) − log π_ref(a_t|s_t)                              PPO (3) (4)
-    δ_t = r_t + γ V(s_{t+1}) − V(s_t),           Â_t = Σ_{l=0}^{T−t} (γλ)^l δ_{t+l},      R̂_t = Â_t + V(s_t)            PPO (5) (6) (7)
-    ρ_t = π_θ(a_t|s_t) / π_old(a_t|s_t),         J = E_t[min(ρ_t Â_t, clip(ρ_t, 1−ε, 1+ε) Â_t)],      L_policy = −J      PPO (8) (9) (10)
-    L_value = E_t[(V(s_t) − R̂_t)²],              L_ent = −E_t[H(π(·|s_t))],               L_ptx = −E Σ_t log π(y_t|·)    PPO (11) (12) (13)
-    L_total = L_policy + c_v L_value + c_ent L_ent + c_ptx L_ptx                                                         PPO (14)
+    (1)   s_t = (x, y_1 … y_t−1)                            in model.py
+    (2)   a_t = y_t                                         in model.py
+    (3)   r_t = −β KL_t + 1[t = T] · score(x, y)
+    (4)   KL_t = log π(a_t|s_t) − log π_ref(a_t|s_t)
+    (5)   δ_t = r_t + γ V(s_t+1) − V(s_t)
+    (6)   Â_t = Σ_{l=0}^{T−t} (γλ)^l δ_t+l
+    (7)   R̂_t = Â_t + V(s_t)
+    (8)   ρ_t = π_θ(a_t|s_t) / π_old(a_t|s_t)
+    (9)   J = E_t[ min(ρ_t Â_t, clip(ρ_t, 1−ε, 1+ε) Â_t) ]
+    (10)  L_policy = −J
+    (11)  L_value = E_t[ (V(s_t) − R̂_t)² ]
+    (12)  L_ent = −E_t[ H(π(·|s_t)) ]
+    (13)  L_ptx = −E_(x, y)[ Σ_t log π(y_t|x, y_<t) ]
+    (14)  L_total = L_policy + c_v L_value + c_ent L_ent + c_ptx L_ptx
 
-Where this file departs from the deck, because the deck has it wrong or leaves it open:
- (3) puts the KL of the full distributions in the reward, which is then a constant to the gradient, and the gradient is wrong. The
-     single-sample log-ratio (4) in the same place is exactly right. `full_kl` is here to compare; the tests show both by enumeration.
- (5) needs V = 0 beyond the end. (6) must run to T−t, or the score reaches no advantage. (8) is ρ, because r is the reward.
- (7) uses the values of rollout time, and comes before Â is whitened. (11) has no ½; its clip is an option. (13) sums over tokens where
-     (9) averages, so the weight of the term grows with the length of the text: kept as it stands.
+Where this file deviates from the deck, because the deck is wrong or leaves it open:
+  (3)   The deck has the KL of the full distributions here. No gradient flows through the reward,
+        so the gradient is then wrong. The sampled log-ratio (4) in the same place is exact.
+  (5)   V is 0 beyond the last token.
+  (6)   The deck's sum ends at T−t−1 and never reaches δ_T, which holds the score.
+  (7)   V is that of rollout time, and (7) comes before Â is whitened.
+  (8)   The deck calls the ratio r_t, like the reward.
+  (11)  Common code has ½ and clips V. The clip is an option here.
+  (13)  This is a sum over tokens and (9) a mean, so its weight grows with the length of the text.
 
-    python ppo.py                    RLVR: the score is the verifier's. Five minutes on two CPU cores; pass@1 from .16 to about .4
+    python ppo.py                    RLVR: the score is the verifier's. 5 minutes on two CPU cores
     python ppo.py --reward model     RLHF: the score is a reward model's
-    python ppo.py --explain          one completion token by token, to check the arithmetic by hand
+    python -m extras.explain         the quantities of one completion, token by token
 """
 
-import argparse
 import copy
 import math
-from pathlib import Path
+import random
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import torch
 
 import pretrain
-import reward_model
-import run
-from grpo import whiten
-from model import GPT, log_probs
-from muon import MuonAndAdamW
-from rollout import RatioTally, completions_of, micro_batches, minibatches, pass_at_1, rollout, summary
-from tokenizer import decode
-from verifiers import TASKS, draw, held_out_problems
+from model import GPT, load_model, log_probs
+from reward_model import trained_scorer
+from rollout import (
+    completion_logp,
+    pass_at_1,
+    rollout_metrics,
+    sample_completions,
+    sample_lines,
+    training_reward,
+)
+from support.batches import (
+    Tally,
+    check_minibatches,
+    micro_batches,
+    minibatches,
+    optimizer_step,
+    weighted_sum,
+    whiten,
+)
+from support.optimizers import MuonAndAdamW
+from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.settings import option
+from support.tokenizer import PAD
+from verifiers import (
+    TASKS,
+    check_levels,
+    held_out_problems,
+    level_option,
+    sample_problem,
+    task_option,
+)
 
-MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through policy and critic
+MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through the models
 
 
-def weighted_sum(x, weights):
-    """Σ w_t x_t over the tokens that count: what stands on the padding is not summed, be it NaN. (N, T), (N, T) -> scalar"""
-    return torch.where(weights > 0, weights * x, 0.0).sum()
+@dataclass(kw_only=True)
+class Settings(RunSettings):
+    """Train a policy with PPO, on the verifier's reward or on a reward model's."""
+
+    script = "ppo.py"
+    task: str = task_option()
+    level: tuple | None = level_option()
+    base: str = option("runs/base", "run to start from; also the reference policy")
+    reward: str = option(
+        "verifier", "where the score comes from: RLVR or RLHF", choices=("verifier", "model")
+    )
+    reward_model: str = option("runs/reward_model", "run of the reward model, for --reward model")
+    critic: str | None = option(None, "run of extras.critic to start from; default: a new critic")
+    critic_optimizer: str = option("adamw", "of the critic", choices=("adamw", "muon"))
+    steps: int = option(110, "rollouts", low=1, may_change=True)
+    problems: int = option(128, "problems per rollout", low=1)
+    group: int = option(8, "completions per problem; they share the prompt's cache", low=1)
+    epochs: int = option(2, "passes over each rollout (InstructGPT: 1; Ziegler: 4)", low=1)
+    minibatches: int = option(4, "optimizer steps per epoch", low=1)
+    lr: float = option(5e-5, "learning rate of the policy", above=0)
+    critic_lr: float = option(2e-3, "learning rate of the critic", above=0)
+    gamma: float = option(1.0, "discount γ in (5) and (6)", low=0, high=1)
+    lam: float = option(0.95, "λ of GAE in (6)", low=0, high=1)
+    eps: float = option(0.2, "clip of the ratio in (9)", above=0, high=1)
+    value_eps: float | None = option(
+        None, "clip of V in (11) around its old value; default: none", above=0
+    )
+    beta: float = option(0.01, "weight of the KL in (3) (InstructGPT: 0.02)", low=0)
+    kl_target: float | None = option(
+        None, "steer β towards this KL per completion; default: β is fixed", above=0
+    )
+    c_v: float = option(0.5, "weight of the value loss in (14)", low=0)
+    c_ent: float = option(0.0, "weight of the entropy loss in (14)", low=0)
+    c_ptx: float = option(0.0, "weight of the pretraining loss in (14)", low=0)
+    whiten: bool = option(True, "whiten the advantages of a rollout")
+    temperature: float = option(1.0, "of sampling", above=0)
+    all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
+    unended_penalty: float = option(1.0, "minus the score of a completion without an end", low=0)
+    eval_every: int = option(10, "steps between evaluations", low=1)
+    run: str = option("runs/ppo", "directory of the run", may_change=True)
+
+    def settle(self):
+        super().settle()
+        self.level = check_levels(self.task, self.level, "train_levels")
+        if self.kl_target is not None and self.beta == 0:
+            raise ValueError("--kl-target multiplies --beta by factors, and --beta 0 stays 0")
+        if self.critic is not None and self.reward == "model":
+            raise ValueError(
+                "--critic has learnt the verifier's reward: it does not fit --reward model"
+            )
+        check_minibatches(self)
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The equations, in the deck's order. N completions of up to T tokens; mask (N, T) is True on sampled tokens, the first EOS included.
-# (1) and (2) are an alignment: index t of every (N, T) tensor below belongs to the state before y_t and to the action y_t.
+# --------------------------------------------------------------------------------------------------
+# The equations, in the deck's order. B problems, G completions of each, up to T tokens. mask
+# (B, G, T) is True on sampled tokens, the first EOS included. Index t of every tensor belongs to
+# the state s_t before y_t and to the action y_t.
 
 
 def sampled_kl(logp, logp_ref):
-    """log π(a_t|s_t) − log π_ref(a_t|s_t): from one token, unbiased, of either sign. (N, T), (N, T) -> (N, T)"""
+    """KL_t from the sampled token: unbiased, of either sign. (B, G, T) twice -> (B, G, T)"""
     return logp - logp_ref  # PPO (4)
 
 
 def full_kl(logits, logits_ref):
-    """D_KL(π(·|s_t) ‖ π_ref(·|s_t)), the sum over the vocabulary that (4) estimates. (N, T, vocabulary) twice -> (N, T)
+    """D_KL(π(·|s_t) ‖ π_ref(·|s_t)), which (4) estimates. (B, G, T, V) twice -> (B, G, T)
 
-    Not for the reward: the reward is a number, no gradient flows through it, and ∇ E[Σ KL_t] has a part that only the log-ratio of
-    the sampled token carries.
+    It is here to compare, and not for the reward: the tests show that its gradient is then wrong.
     """
     log_pi, log_ref = logits.log_softmax(dim=-1), logits_ref.log_softmax(dim=-1)
     return (log_pi.exp() * (log_pi - log_ref)).sum(dim=-1)
 
 
 def token_rewards(kl, score, mask, beta):
-    """r_t = −β KL_t, and the score on the true last token. kl (N, T), score (N,), mask (N, T) -> (N, T), 0 outside the mask"""
-    steps = torch.arange(mask.shape[1], device=mask.device)
-    is_last = steps == mask.sum(dim=1, keepdim=True) - 1
-    return torch.where(mask, -beta * kl, 0.0) + torch.where(is_last, score[:, None], 0.0)  # PPO (3)
+    """r_t: every token pays its KL, and the last one gets the score. kl (B, G, T), score (B, G)
+    -> (B, G, T), 0 outside the mask
+    """
+    steps = torch.arange(mask.shape[-1], device=mask.device)
+    is_last = steps == mask.sum(dim=-1, keepdim=True) - 1  # 1[t = T]
+    return torch.where(mask, -beta * kl, 0.0) + torch.where(
+        is_last, score[..., None], 0.0
+    )  # PPO (3)
 
 
 def td_error(rewards, values, mask, gamma):
-    """δ_t = r_t + γ V(s_{t+1}) − V(s_t), with V = 0 beyond the last token. (N, T) each -> (N, T), 0 outside the mask"""
+    """δ_t, with V = 0 beyond the last token. (B, G, T) each -> (B, G, T), 0 outside the mask"""
     values = torch.where(mask, values, 0.0)
-    next_values = torch.cat((values[:, 1:], torch.zeros_like(values[:, :1])), dim=1)
+    next_values = torch.cat((values[..., 1:], torch.zeros_like(values[..., :1])), dim=-1)
     return torch.where(mask, rewards + gamma * next_values - values, 0.0)  # PPO (5)
 
 
 def gae(delta, gamma, lam):
-    """Â_t = Σ_{l=0}^{T−t} (γλ)^l δ_{t+l}, from the last token back: Â_t = δ_t + γλ Â_{t+1}. (N, T) -> (N, T)"""
-    advantage, later = torch.zeros_like(delta), torch.zeros_like(delta[:, 0])
-    for t in reversed(range(delta.shape[1])):
-        later = delta[:, t] + gamma * lam * later  # PPO (6)
-        advantage[:, t] = later
+    """Â_t, from the last token back: Â_t = δ_t + γλ Â_t+1. (B, G, T) -> (B, G, T)"""
+    advantage, later = torch.zeros_like(delta), torch.zeros_like(delta[..., 0])
+    for t in reversed(range(delta.shape[-1])):
+        later = delta[..., t] + gamma * lam * later  # PPO (6)
+        advantage[..., t] = later
     return advantage
 
 
 def returns(advantage, values):
-    """R̂_t = Â_t + V(s_t), a λ-return: with the values of rollout time, and before Â is whitened. (N, T), (N, T) -> (N, T)"""
+    """R̂_t, a λ-return. values: those of rollout time. (B, G, T) twice -> (B, G, T)"""
     return advantage + values  # PPO (7)
 
 
 def probability_ratio(logp, logp_old):
-    """ρ_t = π_θ(a_t|s_t) / π_old(a_t|s_t). (N, T), (N, T) -> (N, T)"""
+    """ρ_t. (B, G, T) twice -> (B, G, T)"""
     return torch.exp(logp - logp_old)  # PPO (8)
 
 
 def clipped_objective(ratio, advantage, eps):
-    """min(ρ_t Â_t, clip(ρ_t, 1−ε, 1+ε) Â_t) of each token, to be maximised. (N, T), (N, T) -> (N, T)"""
+    """The minimum in (9), of each token. (B, G, T) twice -> (B, G, T)"""
     return torch.minimum(ratio * advantage, ratio.clamp(1 - eps, 1 + eps) * advantage)  # PPO (9)
 
 
 def policy_loss(ratio, advantage, weights, eps):
-    """−J_clip. `weights` (N, T) makes the sum an E_t -> scalar"""
+    """−J. weights (B, G, T): E_t, as a weight of each token -> scalar"""
     return -weighted_sum(clipped_objective(ratio, advantage, eps), weights)  # PPO (10)
 
 
 def value_loss(values, target, weights, values_old=None, eps=None):
-    """E_t[(V(s_t) − R̂_t)²]. With eps, V is clipped to V_old ± eps and the larger error counts (Dhariwal et al., 2017). -> scalar"""
+    """E_t of the squared error. With eps, V is clipped to values_old ± eps and the larger of both
+    errors counts (as in OpenAI's baselines). (B, G, T) each -> scalar
+    """
     error = (values - target) ** 2  # PPO (11)
     if eps is not None:
         near = values_old + (values - values_old).clamp(-eps, eps)
@@ -120,41 +209,61 @@ def value_loss(values, target, weights, values_old=None, eps=None):
 
 
 def entropy_loss(logits, weights):
-    """−E_t[H(π(·|s_t))], over the whole vocabulary. logits (N, T, vocabulary) at the sampling temperature -> scalar"""
+    """−E_t of the entropy over the vocabulary. logits (B, G, T, V) at the sampling temperature,
+    weights (B, G, T) -> scalar
+    """
     log_pi = logits.log_softmax(dim=-1)
-    entropy = -(log_pi.exp() * log_pi).sum(dim=-1)  # (N, T)
+    entropy = -(log_pi.exp() * log_pi).sum(dim=-1)  # (B, G, T)
     return -weighted_sum(entropy, weights)  # PPO (12)
 
 
 def pretraining_loss(logits, completions, mask):
-    """−E_(x,y) Σ_t log π(y_t|x, y_<t): a mean over texts of a sum over tokens. (N, T, vocabulary), (N, T), (N, T) -> scalar"""
-    return -torch.where(mask, log_probs(logits, completions), 0.0).sum() / len(mask)  # PPO (13)
+    """A mean over texts of a sum over tokens. (B, G, T, V), (B, G, T), (B, G, T) -> scalar"""
+    texts = mask[..., 0].numel()
+    return -log_probs(logits, completions, mask=mask).sum() / texts  # PPO (13)
 
 
-def total_loss(policy, value, entropy, pretraining, c_v, c_ent, c_ptx):
-    """The four losses, weighed. The critic here is a network of its own, and its optimizer takes no notice of the scale of a gradient, so
-    c_v changes little; in a critic that shares the policy's trunk it would weigh one against the other.
+def ppo_loss(
+    logits, values, completions, logp_old, advantage, target, values_old, weights, pretraining,
+    settings
+):  # fmt: skip
+    """L_total, to be minimised, the ratio (B, G, T), and the parts of the loss {name: scalar}.
+
+    logits (B, G, T, V) at the sampling temperature. values, completions, logp_old, advantage,
+    target (R̂), values_old, weights (E_t): (B, G, T). pretraining: L_ptx.
+
+    The critic is a network of its own, and Adam divides a gradient by its size, so c_v changes
+    little here. In a critic that shares the policy's trunk it weighs one loss against the other.
     """
-    return policy + c_v * value + c_ent * entropy + c_ptx * pretraining  # PPO (14)
+    mask = weights > 0  # padding leaks into no gradient, even if it is NaN
+    logits, values = torch.where(mask[..., None], logits, 0.0), torch.where(mask, values, 0.0)
+    logp = log_probs(logits, completions, mask=mask)
+    ratio = probability_ratio(logp, logp_old)
+    policy = policy_loss(ratio, advantage, weights, settings.eps)
+    value = value_loss(values, target, weights, values_old, settings.value_eps)
+    entropy = entropy_loss(logits, weights)
+    c_v, c_ent, c_ptx = settings.c_v, settings.c_ent, settings.c_ptx
+    total = policy + c_v * value + c_ent * entropy + c_ptx * pretraining  # PPO (14)
+    return total, ratio, {"policy_loss": policy, "value_loss": value, "entropy": -entropy}
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# What the deck leaves to practice.
+# --------------------------------------------------------------------------------------------------
+# What the deck leaves to practice
 
 
 def token_mean(mask):
-    """The E_t of (9), (11) and (12) as a weight for each token: every token counts alike. Micro-batches take their rows of it, and add
-    up to the whole. mask (N, T) -> (N, T), summing to 1
-    """
+    """E_t in (9), (11) and (12): the same weight for every token. (B, G, T) -> (B, G, T)"""
     return mask / mask.sum()
 
 
 def explained_variance(values, target, mask):
-    """1 − Var(R̂ − V) / Var(R̂) over tokens: 1 is a perfect critic, 0 no better than a constant, below 0 worse. nan where all R̂ are equal:
-    then there is nothing to explain.
+    """1 − Var(R̂ − V) / Var(R̂) over tokens. 1 is a perfect critic, 0 is no better than a constant,
+    below 0 is worse. NaN if all R̂ are equal.
     """
     target, error = target[mask], (target - values)[mask]
-    return math.nan if target.max() == target.min() else (1 - error.var() / target.var()).item()
+    if target.max() == target.min():
+        return math.nan
+    return (1 - error.var() / target.var()).item()
 
 
 class KLControl:
@@ -175,238 +284,167 @@ class KLControl:
         self.beta = state["beta"]
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# One step: the deck's picture, "policy and friends".
+# --------------------------------------------------------------------------------------------------
+# One step
 
 
-def evaluate_rollout(critic, reference, batch, score, G, beta, args):
-    """Everything that is fixed once π_old has sampled: KL, rewards, values, advantages, returns; all (N, T), no gradients."""
-    mask, prompts, completions = batch.mask, batch.prompts(G), batch.completions
+def evaluate_rollout(critic, reference, batch, score, beta, settings):
+    """Everything that is fixed once π_old has sampled, without gradients. score (B, G) -> kl,
+    logp_ref, rewards, values, delta, advantage (not whitened), returns, all (B, G, T)
+    """
+    mask = batch.mask
     logp_ref, values = torch.zeros_like(batch.logp), torch.zeros_like(batch.logp)
-    everything = torch.arange(len(prompts), device=mask.device)
+    problems = torch.arange(len(mask), device=mask.device)
     with torch.no_grad():
-        for groups, these in micro_batches(everything, G, MICRO_BATCH[mask.device.type]):
-            logits_ref = reference.at_states(prompts[groups], completions[these])
-            logp_ref[these] = log_probs(logits_ref, completions[these], args.temperature)
-            values[these] = critic.at_states(prompts[groups], completions[these]).squeeze(-1)
+        for b in micro_batches(problems, mask.shape[1], MICRO_BATCH):
+            logp_ref[b] = completion_logp(reference, batch.select(b), settings.temperature)
+            values[b] = critic.at_states(batch.prompts[b], batch.completions[b]).squeeze(-1)
     kl = torch.where(mask, sampled_kl(batch.logp, logp_ref), 0.0)
     values = torch.where(mask, values, 0.0)
     rewards = token_rewards(kl, score, mask, beta)
-    delta = td_error(rewards, values, mask, args.gamma)
-    advantage = gae(delta, args.gamma, args.lam)
-    return argparse.Namespace(
-        kl=kl, logp_ref=logp_ref, rewards=rewards, values=values, delta=delta, advantage=advantage, returns=returns(advantage, values)
+    delta = td_error(rewards, values, mask, settings.gamma)
+    advantage = gae(delta, settings.gamma, settings.lam)
+    return SimpleNamespace(
+        kl=kl,
+        logp_ref=logp_ref,
+        rewards=rewards,
+        values=values,
+        delta=delta,
+        advantage=advantage,
+        returns=returns(advantage, values),
     )
 
 
-def ppo_step(policy, critic, reference, optimizer, batch, score, G, beta, args, demonstrations=None):
-    """Learn from one rollout of N = B·G completions; returns the numbers to log."""
-    prompts, completions = batch.prompts(G), batch.completions
-    device, rows = prompts.device, MICRO_BATCH[prompts.device.type]
+def ppo_step(policy, critic, reference, optimizer, batch, score, beta, settings, corpus=None):
+    """Learn from one rollout. score (B, G), corpus: demonstrations for (13) -> metrics"""
+    (B, G), device = score.shape, score.device
 
-    # 1. Score what π_old wrote, once: rewards (3)(4), TD errors (5), advantages (6), returns (7); whiten after (7).
-    fixed = evaluate_rollout(critic, reference, batch, score, G, beta, args)
-    advantage = whiten(fixed.advantage, batch.mask) if args.whiten else fixed.advantage
+    # 1. Fix rewards (3)(4), TD errors (5), advantages (6) and returns (7). Then whiten.
+    fixed = evaluate_rollout(critic, reference, batch, score, beta, settings)
+    advantage = whiten(fixed.advantage, batch.mask) if settings.whiten else fixed.advantage
 
-    # 2. Several epochs of minibatches: ratio (8), losses (9) to (13), total (14), a step.
-    tally, steps = RatioTally(args.eps, args.eps), args.epochs * args.minibatches
-    means = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0, "pretraining_loss": 0.0, "grad_norm": 0.0}
-    for minibatch in minibatches(len(prompts), args.epochs, args.minibatches, device):
-        in_minibatch = completions_of(minibatch, G)
-        weights = torch.zeros_like(batch.logp)
-        weights[in_minibatch] = token_mean(batch.mask[in_minibatch].to(weights.dtype))
-        pretraining = pretraining_loss(*demonstrations(policy)) if args.c_ptx else torch.zeros(())
-        means["pretraining_loss"] += pretraining.item() / steps
-        for groups, these in micro_batches(minibatch, G, rows):
-            logits = policy.at_states(prompts[groups], completions[these]) / args.temperature
-            values = critic.at_states(prompts[groups], completions[these]).squeeze(-1)
-            logp = torch.where(batch.mask[these], log_probs(logits, completions[these]), 0.0)
-            ratio = probability_ratio(logp, batch.logp[these])
-            policy_part = policy_loss(ratio, advantage[these], weights[these], args.eps)
-            value_part = value_loss(values, fixed.returns[these], weights[these], fixed.values[these], args.value_eps)
-            entropy_part = entropy_loss(logits, weights[these])
-            total_loss(policy_part, value_part, entropy_part, pretraining, args.c_v, args.c_ent, args.c_ptx).backward()
-            pretraining = 0.0  # once per minibatch, not once per micro-batch
-            means["policy_loss"] += policy_part.item() / steps
-            means["value_loss"] += value_part.item() / steps
-            means["entropy"] -= entropy_part.item() / steps
-            tally.add(ratio, advantage[these], batch.mask[these])
-        means["grad_norm"] += torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0).item() / steps
-        torch.nn.utils.clip_grad_norm_(critic.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    # 2. For each minibatch of problems: ratio (8), losses (9) to (13), their total (14), a step.
+    tally, weights = Tally(), torch.zeros_like(batch.logp)
+    for problems in minibatches(B, settings.epochs, settings.minibatches, device):
+        weights[problems] = token_mean(batch.mask[problems].to(weights.dtype))
+        pretraining = pretraining_term(policy, corpus, device) if settings.c_ptx else 0.0
+        tally.add(pretraining_loss=pretraining)
+        for b in micro_batches(problems, G, MICRO_BATCH):
+            prompts, completions = batch.prompts[b], batch.completions[b]
+            logits = policy.at_states(prompts, completions) / settings.temperature
+            values = critic.at_states(prompts, completions).squeeze(-1)
+            loss, ratio, parts = ppo_loss(
+                logits, values, completions, batch.logp[b], advantage[b], fixed.returns[b],
+                fixed.values[b], weights[b], pretraining, settings,
+            )  # fmt: skip
+            loss.backward()
+            pretraining = 0.0  # it enters once per minibatch
+            tally.add(**parts)
+            tally.add_ratio(ratio, advantage[b], batch.mask[b], settings.eps, settings.eps)
+        tally.add(grad_norm=optimizer_step(optimizer, policy, critic))
+    return step_metrics(batch, score, fixed, beta, tally, settings)
 
-    return summary(batch) | {
+
+def step_metrics(batch, score, fixed, beta, tally, settings):
+    names = ("policy_loss", "value_loss", "entropy", "pretraining_loss", "grad_norm")
+    return rollout_metrics(batch) | {
         "score": score.mean().item(),
         "kl_k1": fixed.kl[batch.mask].mean().item(),
-        "kl_sequence": fixed.kl.sum(dim=1).mean().item(),
+        "kl_sequence": fixed.kl.sum(dim=-1).mean().item(),
         "beta": beta,
         "explained_variance": explained_variance(fixed.values, fixed.returns, batch.mask),
-        **means,
-        **tally.numbers(),
+        **tally.means(settings.epochs * settings.minibatches, *names),
+        **tally.clip_metrics(),
     }
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
+def pretraining_term(policy, corpus, device):
+    """L_ptx on 64 demonstrations"""
+    prompts, completions = pretrain.random_batch(corpus, 64, device)
+    logits = policy.at_states(prompts, completions)
+    return pretraining_loss(logits, completions, completions != PAD)
+
+
+# --------------------------------------------------------------------------------------------------
 # The loop
 
 
 def critic_from(policy, scorer=None):
-    """A critic with a scalar head that starts at V = 0, on the trunk of the reward model if there is one, else of the policy."""
+    """A critic that starts at V = 0, on the trunk of the reward model if there is one, otherwise
+    on the trunk of the policy.
+    """
     source = policy if scorer is None else scorer.gpt
     critic = GPT(**source.config | {"outputs": 1}).to(next(policy.parameters()).device)
-    critic.load_state_dict(source.state_dict() | {"head.weight": torch.zeros_like(critic.head.weight)})
-    critic.bfloat16 = policy.bfloat16
+    zero = {"head.weight": torch.zeros_like(critic.head.weight)}
+    critic.load_state_dict(source.state_dict() | zero)
+    critic.compute_dtype = policy.compute_dtype
     return critic
 
 
-def choose_critic(args):
-    """--critic of a new run: one that critic.py has pretrained on this base and task, or `none`. Where none is named, runs/critic if it
-    fits.
-    """
-    directory = args.critic or ("runs/critic" if args.reward == "verifier" else "none")
-    if directory == "none":
-        return directory
-    if args.reward == "model":
-        run.fail("--critic has learnt the verifier's reward; with --reward model the critic starts from the reward model")
-    if run.is_finished(directory):
-        config = run.load_checkpoint(directory)["config"]
-        script, base, task = config["script"], config.get("base", "nothing"), config.get("task", "several tasks")
-        if (script, Path(base).resolve(), task) == ("critic.py", Path(args.base).resolve(), args.task):
-            return directory
-        reason = f"{directory} is a run of {script} from {base} on {task}, not of critic.py from {args.base} on {args.task}"
-    else:
-        reason = f"there is no finished critic in {directory} (critic.py makes one)"
-    if args.critic is not None:
-        run.fail(f"{reason}: choose another --critic, or none")
-    print(f"a new critic: {reason}")
-    return "none"
-
-
-def starting_critic(policy, scorer, args, device):
-    """The critic that --critic names, or a new one (`critic_from`)."""
-    if args.critic == "none":
+def starting_critic(policy, scorer, settings, device):
+    """The critic of the run --critic, or a new one."""
+    if settings.critic is None:
         return critic_from(policy, scorer)
-    print(f"the critic starts from {args.critic}")
-    return run.load_model(args.critic, device, args.dtype, [args.task], scalar_head=True)[0]
+    tasks = [settings.task]
+    return load_model(settings.critic, tasks, device, settings.dtype, scalar_head=True)[0]
 
 
-def score_rollout(batch, args, scorer=None):
-    """score(x, y) of each completion (N,): the verifier's reward or the reward model's; a completion that never ended gets a fixed one."""
-    score = batch.rewards
-    if scorer is not None:
-        with torch.no_grad():
-            score = torch.cat([scorer(t, i) for t, i in zip(batch.tokens.split(256), batch.last.split(256), strict=True)])
-    return torch.where(batch.ended, score, -args.unended_penalty)
+def policy_and_critic_optimizer(policy, critic, settings):
+    of_policy = {"params": policy.parameters(), "lr": settings.lr, "eps": 1e-5}
+    if settings.critic_optimizer == "muon":
+        return MuonAndAdamW(*critic.matrices_and_rest(), settings.critic_lr, [of_policy])
+    of_critic = {"params": critic.parameters(), "lr": settings.critic_lr}
+    return torch.optim.AdamW([of_policy, of_critic], weight_decay=0.0, eps=1e-5, fused=True)
 
 
-def explain(policy, critic, reference, scorer, task, args, beta):
-    """Print one completion of a held-out problem token by token, with every quantity of (3) to (7) before whitening."""
-    problem = held_out_problems(task, args.level, 1, args.seed)[0]
-    generator = torch.Generator(next(policy.parameters()).device).manual_seed(args.seed)
-    batch = rollout(policy, task, [problem], 1, args.temperature, generator=generator)
-    score = score_rollout(batch, args, scorer)
-    fixed = evaluate_rollout(critic, reference, batch, score, 1, beta, args)
-    print(f"\n{problem.prompt} {batch.texts[0]}    score {score.item():.3f}, β {beta:g}, γ {args.gamma:g}, λ {args.lam:g}\n")
-    print(" t  a_t       log π  log π_ref     KL_t      r_t   V(s_t)      δ_t      Â_t      R̂_t")
-    print("                                    (4)      (3)                (5)      (6)      (7)")
-    columns = (batch.logp, fixed.logp_ref, fixed.kl, fixed.rewards, fixed.values, fixed.delta, fixed.advantage, fixed.returns)
-    for t, token in enumerate(batch.completions[0].tolist()):
-        numbers = [column[0, t].item() for column in columns]
-        print(f"{t + 1:2}  {decode([token]):7}" + "".join(f"{x:{w}.3f}" for x, w in zip(numbers, (8, 11, 9, 9, 9, 9, 9, 9), strict=True)))
-    kl, r, v = fixed.kl[0], fixed.rewards[0], fixed.values[0]
-    T = len(kl)
-    print(f"\n(3) r_{T} = −β·KL_{T} + score = −{beta:g}·{kl[-1]:.3f} + {score.item():.3f} = {r[-1]:.3f}")
-    print(f"(5) δ_{T} = r_{T} + γ·0 − V(s_{T}) = {r[-1]:.3f} − {v[-1]:.3f} = {fixed.delta[0, -1]:.3f}, as V is 0 beyond the end")
-    if T > 1:
-        last, before = fixed.advantage[0, -1], fixed.delta[0, -2]
-        print(f"(6) Â_{T - 1} = δ_{T - 1} + γλ·Â_{T} = {before:.3f} + {args.gamma * args.lam:g}·{last:.3f} = {fixed.advantage[0, -2]:.3f}")
-        print(f"(7) R̂_{T - 1} = Â_{T - 1} + V(s_{T - 1}) = {fixed.advantage[0, -2]:.3f} + {v[-2]:.3f} = {fixed.returns[0, -2]:.3f}")
+def train(settings):
+    saved = checkpoint_to_resume(settings, "base", "reward_model", "critic")
+    device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
+    test = held_out_problems(task, levels, 128)
+    policy, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
+    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move
+    scorer = trained_scorer(settings, device) if settings.reward == "model" else None
+    critic = critic_from(policy, scorer)
+    if saved is None:  # a resumed run has its critic in its own checkpoint
+        critic = starting_critic(policy, scorer, settings, device)
+    optimizer = policy_and_critic_optimizer(policy, critic, settings)
+    control, corpus = KLControl(settings.beta, settings.kl_target), None
+    if settings.c_ptx:
+        corpus = pretrain.write_corpus(task, levels, 20_000, random.Random(settings.seed))
+    about = {"tasks": tasks, "model_config": policy.config, "critic_config": critic.config}
+    tracked = dict(model=policy, critic=critic, reference=reference, kl_control=control)
+    run = Run(settings, saved, about, **tracked, optimizer=optimizer)
+    clock = Timer(device)
+    for step in run.steps():
+        problems = [sample_problem(task, levels, run.rng) for _ in range(settings.problems)]
+        batch = sample_completions(policy, task, problems, settings.group, settings.temperature)
+        rollout_s = clock()
+        score = training_reward(
+            batch, settings.unended_penalty, settings.all_or_nothing, scorer=scorer
+        )
+        beta = control.beta
+        metrics = ppo_step(
+            policy, critic, reference, optimizer, batch, score, beta, settings, corpus
+        )
+        control.update(metrics["kl_sequence"])
+        update_s = clock()
+
+        metrics["held_out_pass_at_1"] = None
+        if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
+            metrics["held_out_pass_at_1"] = pass_at_1(policy, task, test)
+            run.write_samples(sample_lines(step, problems, batch))
+            clock()
+        tokens = batch.mask.sum().item()
+        metrics["rollout_tokens_per_s"] = tokens / rollout_s
+        metrics["update_tokens_per_s"] = tokens / update_s
+        run.log(
+            step, ("reward", "score", "kl_sequence", "entropy", "explained_variance"), **metrics
+        )
+    print(f"held-out pass@1 {pass_at_1(policy, task, test):.3f}; the model is in {settings.run}")
 
 
 def main(argv=None):
-    parser = run.Parser(prog="ppo.py", description="Train a policy with PPO, on the verifier's reward or on a reward model's.")
-    positive = run.number(float, 0, low_included=False)
-    parser.add_argument("--base", default="runs/base", help="run to start from, also the reference policy")
-    parser.add_argument("--reward", choices=("verifier", "model"), default="verifier", help="where the score comes from: RLVR or RLHF")
-    parser.add_argument("--reward-model", default="runs/reward_model", help="run of the reward model, for --reward model")
-    parser.add_argument("--critic", help="run of critic.py that the critic starts from, or none; default: runs/critic, if it fits")
-    run.add_task_options(parser, "train_levels")
-    parser.add_argument("--steps", type=run.number(int, 1), default=110, help="rollouts")
-    parser.add_argument("--problems", type=run.number(int, 1), default=128, help="problems per rollout")
-    parser.add_argument("--completions", type=run.number(int, 1), default=8, help="completions per problem: they share the prompt's cache")
-    parser.add_argument("--epochs", type=run.number(int, 1), default=2, help="passes over each rollout (InstructGPT: 1; Ziegler: 4)")
-    parser.add_argument("--minibatches", type=run.number(int, 1), default=4, help="optimizer steps per epoch")
-    parser.add_argument("--lr", type=positive, default=5e-5, help="learning rate of the policy")
-    parser.add_argument("--critic-lr", type=positive, help="of the critic; default: 3e-4 (Muon) if it is pretrained, else 2e-3 (AdamW)")
-    parser.add_argument("--gamma", type=run.number(float, 0, 1), default=1.0, help="discount in (5) and (6)")
-    parser.add_argument("--lam", type=run.number(float, 0, 1), default=0.95, help="lambda of GAE in (6)")
-    parser.add_argument("--eps", type=run.number(float, 0, 1, low_included=False), default=0.2, help="clip of the ratio in (9)")
-    parser.add_argument("--value-eps", type=positive, help="clip of the value in (11) around its old one; default: none")
-    parser.add_argument("--beta", type=run.number(float, 0), default=0.01, help="weight of the KL in (3) (InstructGPT: 0.02)")
-    parser.add_argument("--kl-target", type=positive, help="steer beta towards this KL per completion; default: beta stays")
-    parser.add_argument(
-        "--c-v", type=run.number(float, 0), default=0.5, help="weight of the value loss in (14) (Ziegler: 0.1 of half of it)"
-    )
-    parser.add_argument("--c-ent", type=run.number(float, 0), default=0.0, help="weight of the entropy loss in (14)")
-    parser.add_argument("--c-ptx", type=run.number(float, 0), default=0.0, help="weight of the pretraining loss in (14), a sum over tokens")
-    parser.add_argument("--whiten", action=argparse.BooleanOptionalAction, default=True, help="whiten the advantages of a rollout")
-    parser.add_argument("--unended-penalty", type=run.number(float, 0), default=1.0, help="minus the score of a completion that never ends")
-    parser.add_argument("--temperature", type=positive, default=1.0, help="of sampling")
-    parser.add_argument("--eval-every", type=run.number(int, 1), default=10, help="steps between looks at held-out problems")
-    parser.add_argument("--explain", action="store_true", help="print one completion of this run (or of the base) token by token, and stop")
-    run.add_run_options(parser, "runs/ppo")
-    args, saved = run.parse(parser, argv)
-    args.level = run.check_levels(args.task, args.level, "train_levels")
-    if args.kl_target is not None and args.beta == 0:
-        run.fail("--kl-target steers --beta by factors, and --beta 0 stays 0")
-    if saved is None:
-        args.critic = choose_critic(args)
-    if args.critic_lr is None:
-        args.critic_lr = 2e-3 if args.critic == "none" else 3e-4
-    run.check_minibatches(args)
-
-    device, task, G = run.pick_device(args.device), TASKS[args.task], args.completions
-    test = run.problems_to_test(args.task, args.level, 128)
-    policy, tasks = pretrain.starting_point({args.task: args.level}, args, saved, device)
-    scorer = reward_model.trained(args, device) if args.reward == "model" else None
-    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
-    critic = starting_critic(policy, scorer, args, device) if saved is None else critic_from(policy, scorer)
-    of_policy = {"params": policy.parameters(), "lr": args.lr, "eps": 1e-5}
-    if args.critic == "none":
-        of_critic = {"params": critic.parameters(), "lr": args.critic_lr}
-        optimizer = torch.optim.AdamW([of_policy, of_critic], weight_decay=0.0, eps=1e-5, fused=True)
-    else:
-        optimizer = MuonAndAdamW(critic, args.critic_lr, [of_policy])
-    control = KLControl(args.beta, args.kl_target)
-    tracked = {"model": policy, "critic": critic, "reference": reference, "optimizer": optimizer, "kl_control": control}
-    if args.explain:
-        for name in ("critic", "reference", "kl_control") if saved else ():
-            tracked[name].load_state_dict(saved[name])
-        explain(policy, critic, reference, scorer, task, args, args.beta if args.kl_target is None else control.beta)
-        return
-    demonstrations = pretrain.demonstration_batches(task, args.level, device, args.seed) if args.c_ptx else None
-
-    this = run.Run(args, saved, tasks, **tracked)
-    clock = run.Timer(device)
-    for step in this.steps(args.steps):
-        problems = [draw(task, args.level, this.rng) for _ in range(args.problems)]
-        batch = rollout(policy, task, problems, G, args.temperature)
-        rollout_s = clock()
-        score = score_rollout(batch, args, scorer)
-        numbers = ppo_step(policy, critic, reference, optimizer, batch, score, G, control.beta, args, demonstrations)
-        control.update(numbers["kl_sequence"])
-        update_s = clock()
-
-        accuracy = None
-        if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
-            accuracy = pass_at_1(policy, task, test)
-            this.write_samples(step, problems, batch)
-            clock()
-        tokens = batch.mask.sum().item()
-        numbers |= {"held_out_pass_at_1": accuracy, "rollout_tokens_per_s": tokens / rollout_s, "update_tokens_per_s": tokens / update_s}
-        this.log(step, ("reward", "score", "kl_sequence", "entropy", "explained_variance"), **numbers)
-    print(f"held-out pass@1 {pass_at_1(policy, task, test):.3f}; the model is in {args.run}")
+    train(parse(Settings, argv))
 
 
 if __name__ == "__main__":

@@ -1,84 +1,148 @@
 """The base model: next-token prediction on demonstrations.
 
-    L(θ) = −(1 / Σ_i T_i) Σ_i Σ_t log π_θ(y_{i,t} | x_i, y_{i,<t})        a mean over all completion tokens of the batch
+    L(θ) = −(1 / Σ_i T_i) Σ_i Σ_t log π_θ(y_it | x_i, y_i,<t)     a mean over all tokens of a batch
 
-The corpus is `--demonstrations` completions that the task writes itself (`verifiers.py`), held-out problems excluded. The loss is on
-the completion and its end-of-sequence token, not on the prompt: the prompt's numbers are random, and there is nothing to learn in them.
+The corpus is demonstrations that the task writes itself (verifiers.py), of training problems only.
+The loss is on the completion and its EOS, not on the prompt: the prompt is random, so there is
+nothing to learn in it.
 
-    python pretrain.py        three minutes on two CPU cores; held-out pass@1 about 0.17
+    python pretrain.py        3 to 4 minutes on two CPU cores; held-out pass@1 about 0.16
 """
 
 import math
 import random
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from tqdm import tqdm
 
-import run
-from model import GPT, log_probs
-from rollout import encode_prompts, pass_at_1, rollout
-from tokenizer import EOS, PAD, encode
-from verifiers import TASKS, draw, level_name
+from model import GPT, check_tasks, load_model, log_probs, set_compute_dtype
+from rollout import encode_prompts, pass_at_1, sample_completions, sample_lines
+from support.batches import optimizer_step
+from support.run import (
+    Run,
+    RunSettings,
+    Timer,
+    checkpoint_to_resume,
+    ensure,
+    is_finished,
+    load_checkpoint,
+    parse,
+    pick_device,
+    started,
+)
+from support.settings import fail, option
+from support.tokenizer import EOS, PAD, encode
+from verifiers import TASKS, check_levels, held_out_problems, level_option, sample_problem
 
-MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 1024}  # rows per pass: on a CPU, activations that stay in its cache are worth 2x
+MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 1024}  # rows per pass; on a CPU they fit a cache
+
+
+@dataclass(kw_only=True)
+class Settings(RunSettings):
+    """Pretrain a base model on demonstrations of one task or of several."""
+
+    script = "pretrain.py"
+    task: list[str] = option(["countdown"], "what to learn, in equal shares", choices=TASKS)
+    level: tuple | None = level_option()
+    demonstrations: int = option(200_000, "size of the corpus of each task", low=1)
+    perfect: bool = option(False, "learn correct solutions, as a teacher, not demonstrations")
+    steps: int | None = option(
+        None, "optimizer steps; default: what the tasks need", low=1, may_change=True
+    )
+    batch: int = option(64, "demonstrations per step", low=1)
+    lr: float = option(2e-3, "peak learning rate", above=0)
+    layers: int | None = option(None, "transformer blocks; default: 3 or 4, by task", low=1)
+    width: int | None = option(None, "residual stream; default: 96 or 128, by task", low=1)
+    heads: int | None = option(None, "attention heads; default: 3 or 4, by task", low=1)
+    eval_every: int = option(400, "steps between evaluations", low=1)
+    run: str = option("runs/base", "directory of the run", may_change=True)
+    save_every: int = option(200, "steps between checkpoints", low=1, may_change=True)
+
+    def settle(self):
+        super().settle()
+        self.levels()
+        if self.steps is None:
+            self.steps = sum(TASKS[name].pretrain_steps for name in self.task)
+        sizes = max(TASKS[name].size for name in self.task)
+        for name, size in zip(("layers", "width", "heads"), sizes, strict=True):
+            setattr(self, name, getattr(self, name) or size)
+        if self.width % self.heads:
+            raise ValueError(f"--width {self.width} is not a multiple of --heads {self.heads}")
+        if self.batch < len(self.task):
+            raise ValueError(
+                f"--batch {self.batch} is less than one row for each of {len(self.task)} tasks"
+            )
+
+    def levels(self):
+        """{task's name: its levels}"""
+        return {name: check_levels(name, self.level, "pretrain_levels") for name in self.task}
 
 
 def next_token_loss(logits, completions, mask):
-    """−Σ log π(y_t | x, y_<t) over the tokens in the mask. logits (N, T, V), completions (N, T), mask (N, T) -> scalar, not yet a mean:
-    micro-batches add up, and the caller divides by the tokens of the whole batch.
+    """−Σ log π(y_t | x, y_<t) over the tokens in the mask. logits (B, G, T, V), completions and
+    mask (B, G, T) -> scalar. It is not yet a mean: micro-batches add up, and the caller divides by
+    the number of tokens of the whole batch.
     """
-    return -torch.where(mask, log_probs(logits, completions), 0.0).sum()
+    return -log_probs(logits, completions, mask=mask).sum()
+
+
+# --------------------------------------------------------------------------------------------------
+# The corpus
 
 
 def write_corpus(task, levels, n, rng, perfect=False):
-    """n demonstrations of training problems, or reference solutions: prompts (n, P), completions (n, T) with EOS and then PAD, uint8."""
-    problems = [draw(task, levels, rng) for _ in tqdm(range(n), desc=f"{task.name} problems", unit="", mininterval=0.5, leave=False)]
-    bar = tqdm(problems, desc=f"{task.name} demonstrations", unit="", mininterval=0.5, leave=False)
-    texts = [task.solve(p) if perfect else task.demonstrate(p, rng) for p in bar]
+    """Demonstrations of n training problems, or with `perfect` their solutions. Completions end
+    with EOS and are then padded. -> prompts (n, P), completions (n, 1, T), both uint8
+    """
+    bar = dict(unit="", mininterval=0.5, leave=False)
+    problems = [
+        sample_problem(task, levels, rng) for _ in tqdm(range(n), f"{task.name} problems", **bar)
+    ]
+    texts = [
+        task.solve(p) if perfect else task.demonstrate(p, rng)
+        for p in tqdm(problems, f"{task.name} demonstrations", **bar)
+    ]
     rows = [[*encode(text), EOS] for text in texts]
-    completions = torch.tensor([row + [PAD] * (task.max_tokens - len(row)) for row in rows], dtype=torch.uint8)
+    padded = [row + [PAD] * (task.max_tokens - len(row)) for row in rows]
+    completions = torch.tensor(padded, dtype=torch.uint8)[:, None]
     return encode_prompts(task, problems).to(torch.uint8), completions
 
 
-def write_corpora(tasks, levels, n, seed, perfect=False):
-    """{task's name: its corpus}, as a run of this script has them; levels None: what each task is pretrained on."""
-    rng = random.Random(seed)
-    return {name: write_corpus(TASKS[name], run.check_levels(name, levels, "pretrain_levels"), n, rng, perfect) for name in tasks}
+def write_corpora(settings):
+    """The corpus of each task of a run of this script: {task's name: (prompts, completions)}"""
+    rng, n, perfect = random.Random(settings.seed), settings.demonstrations, settings.perfect
+    return {
+        name: write_corpus(TASKS[name], levels, n, rng, perfect)
+        for name, levels in settings.levels().items()
+    }
 
 
-def demonstration_batches(task, levels, device, seed, n=20_000, batch=64):
-    """For a pretraining term beside RL: a function that gives a policy's logits (64, T, V) on a random batch of demonstrations, their
-    completions (64, T) and the mask (64, T).
-    """
-    prompts, completions = write_corpus(task, levels, n, random.Random(seed))
+def random_batch(corpus, size, device):
+    """prompts (size, P), completions (size, 1, T), drawn from a corpus"""
+    rows = torch.randint(len(corpus[0]), (size,))
+    return tuple(tensor[rows].long().to(device) for tensor in corpus)
 
-    def draw_batch(policy):
-        rows = torch.randint(len(prompts), (batch,))
-        text, continuation = prompts[rows].long().to(device), completions[rows].long().to(device)
-        return policy.at_states(text, continuation), continuation, continuation != PAD
 
-    return draw_batch
+# --------------------------------------------------------------------------------------------------
+# Training
 
 
 def train_step(model, optimizer, batches):
-    """One step on [(prompts (N, P), completions (N, T)), …], one pair for each task -> mean loss per token, gradient norm."""
-    tokens = sum((completions != PAD).sum() for _, completions in batches)  # the corpus is ours: here PAD is padding and nothing else
+    """One optimizer step. batches: (prompts (B, P), completions (B, G, T)) of each task -> the
+    mean loss per token, the gradient norm.
+    """
+    # The corpus is our own, so here PAD is padding and nothing else.
+    tokens = sum((completions != PAD).sum() for _, completions in batches)
     total = 0.0
     for prompts, completions in batches:
-        mask = completions != PAD
-        completions = completions[:, : int(mask.sum(dim=1).max())]
-        mask = mask[:, : completions.shape[1]]
+        longest = int((completions != PAD).sum(dim=-1).max())
         rows = MICRO_BATCH[prompts.device.type]
-        for i in range(0, len(prompts), rows):
-            micro = slice(i, i + rows)
-            loss = next_token_loss(model.at_states(prompts[micro], completions[micro]), completions[micro], mask[micro]) / tokens
+        for x, y in zip(prompts.split(rows), completions[..., :longest].split(rows), strict=True):
+            loss = next_token_loss(model.at_states(x, y), y, y != PAD) / tokens
             loss.backward()
             total += loss.detach()
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total.item(), norm.item()
+    return total.item(), optimizer_step(optimizer, model).item()
 
 
 def learning_rate(step, steps, peak):
@@ -89,91 +153,101 @@ def learning_rate(step, steps, peak):
     return peak * (0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
 
 
-def base_model(directory, wanted, args, device, role="base model", options=()):
-    """The base in a directory, which knows the tasks that are `wanted`, {task's name: levels}: pretrained first, on these levels and with
-    these options, if there is none, and to the end if it is unfinished. -> the model, and the tasks it has learnt.
-    """
-    if not run.is_finished(directory):
-        started = (Path(directory) / "checkpoint.pt").exists()
-        if started:
-            run.check_tasks(directory, run.load_checkpoint(directory), wanted)
-        print(f"the {role} in {directory} is unfinished" if started else f"there is no {role} in {directory} yet", end="")
-        print(": pretraining it first")
-        new = ["--task", *wanted, "--device", args.device, "--dtype", args.dtype, *options]
-        unusual = {task: levels for task, levels in wanted.items() if not set(levels) <= set(TASKS[task].pretrain_levels)}
-        if unusual and len(wanted) > 1:
-            run.fail(f"{', '.join(unusual)} at these levels is nothing that a base learns by default: pretrain it with pretrain.py")
-        for levels in unusual.values():
-            new += ["--level", level_name(levels)]
-        main(["--run", str(directory), *(["--resume"] if started else new)])
-    model, checkpoint = run.load_model(directory, device, args.dtype, wanted)
-    return model, checkpoint["tasks"]
-
-
-def starting_point(wanted, args, saved, device):
-    """The policy that a run of RL starts from, and the tasks it has learnt: the base, or the run's own checkpoint if it is resumed."""
-    if saved is None:
-        return base_model(args.base, wanted, args, device)
-    return run.load_model(args.run, device, args.dtype, wanted)[0], saved["tasks"]
-
-
-def main(argv=None):
-    parser = run.Parser(prog="pretrain.py", description="Pretrain the base model on demonstrations of one task or of several.")
-    parser.add_argument("--task", nargs="+", choices=TASKS, default=["countdown"], help="what to learn, in equal shares")
-    parser.add_argument("--level", type=run.level_range, help="difficulty, 4 or 2-4; default: what each task is pretrained on")
-    parser.add_argument("--demonstrations", type=run.number(int, 1), default=200_000, help="size of the corpus of each task")
-    parser.add_argument("--perfect", action="store_true", help="learn the reference solutions, as a teacher, not demonstrations")
-    parser.add_argument("--steps", type=run.number(int, 1), help="optimizer steps; default: what the tasks take together")
-    parser.add_argument("--batch", type=run.number(int, 1), default=64, help="demonstrations per step")
-    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=2e-3, help="peak learning rate")
-    parser.add_argument("--layers", type=run.number(int, 1), help="transformer blocks; default: what the tasks need, 3 or 4")
-    parser.add_argument("--width", type=run.number(int, 1), help="residual stream; default: 96 or 128")
-    parser.add_argument("--heads", type=run.number(int, 1), help="attention heads; default: 3 or 4")
-    parser.add_argument("--eval-every", type=run.number(int, 1), default=400, help="steps between looks at held-out problems")
-    run.add_run_options(parser, "runs/base")
-    parser.set_defaults(save_every=200)
-    args, saved = run.parse(parser, argv)
-    levels = {name: run.check_levels(name, args.level, "pretrain_levels") for name in args.task}
-    args.steps = args.steps or sum(TASKS[name].pretrain_steps for name in levels)
-    size = max(TASKS[name].size for name in levels)
-    args.layers, args.width, args.heads = args.layers or size[0], args.width or size[1], args.heads or size[2]
-    if args.width % args.heads:
-        run.fail(f"--width {args.width} is not a multiple of --heads {args.heads}")
-    if args.batch < len(levels):
-        run.fail(f"--batch {args.batch} is less than a row for each of {len(levels)} tasks")
-
-    device, tasks = run.pick_device(args.device), [TASKS[name] for name in levels]
-    test = {task: run.problems_to_test(task.name, levels[task.name], 128) for task in tasks}
-    torch.manual_seed(args.seed)
-    context = max(64, *(task.prompt_width + task.max_tokens for task in tasks))
-    model = GPT(args.layers, args.width, args.heads, context).to(device)
-    model.bfloat16 = args.dtype == "bfloat16"
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.1, fused=True)
-    corpora = list(write_corpora(levels, args.level, args.demonstrations, args.seed, args.perfect).values())
+def train(settings):
+    saved = checkpoint_to_resume(settings)
+    device = pick_device(settings.device)
+    test = {
+        TASKS[name]: held_out_problems(TASKS[name], levels, 128)
+        for name, levels in settings.levels().items()
+    }
+    torch.manual_seed(settings.seed)
+    context = max(64, *(task.prompt_width + task.max_tokens for task in test))
+    model = GPT(settings.layers, settings.width, settings.heads, context).to(device)
+    set_compute_dtype(model, settings.dtype)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), betas=(0.9, 0.98), weight_decay=0.1, fused=True
+    )
+    corpora = list(write_corpora(settings).values())
+    n = len(corpora)
+    shares = [settings.batch * (i + 1) // n - settings.batch * i // n for i in range(n)]
 
     def accuracy():
         return sum(pass_at_1(model, task, problems) for task, problems in test.items()) / len(test)
 
-    this = run.Run(args, saved, list(levels), model=model, optimizer=optimizer)
-    clock = run.Timer(device)
-    for step in this.steps(args.steps):
-        optimizer.param_groups[0]["lr"] = learning_rate(step, args.steps, args.lr)
-        batches = []
-        for i, (prompts, completions) in enumerate(corpora):
-            share = args.batch * (i + 1) // len(corpora) - args.batch * i // len(corpora)
-            rows = torch.randint(len(prompts), (share,))
-            batches.append((prompts[rows].long().to(device), completions[rows].long().to(device)))
+    about = {"tasks": settings.task, "model_config": model.config}
+    run = Run(settings, saved, about, model=model, optimizer=optimizer)
+    clock = Timer(device)
+    for step in run.steps():
+        optimizer.param_groups[0]["lr"] = learning_rate(step, settings.steps, settings.lr)
+        batches = [
+            random_batch(corpus, share, device)
+            for corpus, share in zip(corpora, shares, strict=True)
+        ]
         loss, norm = train_step(model, optimizer, batches)
-        tokens_per_s = sum(prompts.numel() + completions.numel() for prompts, completions in batches) / clock()
-
-        held_out = None
-        if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
-            held_out = accuracy()
+        tokens = sum(x.numel() + y.numel() for x, y in batches)
+        metrics = {"loss": loss, "grad_norm": norm, "held_out_pass_at_1": None}
+        metrics["tokens_per_s"] = tokens / clock()
+        if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
+            metrics["held_out_pass_at_1"] = accuracy()
             for task, problems in test.items():
-                this.write_samples(step, problems[:4], rollout(model, task, problems[:4], 1))
+                some = problems[:4]
+                run.write_samples(
+                    sample_lines(step, some, sample_completions(model, task, some, 1))
+                )
             clock()
-        this.log(step, ("loss",), loss=loss, grad_norm=norm, held_out_pass_at_1=held_out, tokens_per_s=tokens_per_s)
-    print(f"held-out pass@1 {accuracy():.3f}; the model is in {args.run}")
+        run.log(step, ("loss",), **metrics)
+    print(f"held-out pass@1 {accuracy():.3f}; the model is in {settings.run}")
+
+
+# --------------------------------------------------------------------------------------------------
+# For the scripts that start from a base
+
+
+def base_model(directory, wanted, settings, device, role="base model", **options):
+    """The base model in a directory, and the names of the tasks that it has learnt.
+
+    wanted: the tasks that it must know, {name: levels}. If there is no base it is pretrained first,
+    on these tasks and levels. options: other settings of that pretraining.
+    """
+    if started(directory):
+        check_tasks(directory, load_checkpoint(directory), wanted)
+    if not is_finished(directory):
+        levels = levels_to_pretrain(wanted)
+        common = dict(device=settings.device, dtype=settings.dtype, run=str(directory))
+        new = Settings(task=list(wanted), level=levels, **common, **options)
+        ensure(train, new, role, "a few minutes on two CPU cores")
+    model, checkpoint = load_model(directory, wanted, device, settings.dtype)
+    return model, checkpoint["tasks"]
+
+
+def levels_to_pretrain(wanted):
+    """--level for a base that must know these tasks, {name: levels}. None: the tasks' own levels,
+    if they include the wanted ones.
+    """
+    unusual = {
+        task: levels
+        for task, levels in wanted.items()
+        if not set(levels) <= set(TASKS[task].pretrain_levels)
+    }
+    if unusual and len(wanted) > 1:
+        fail(
+            f"no base is pretrained on {', '.join(unusual)} at these levels by default: "
+            "make one with pretrain.py"
+        )
+    return next(iter(unusual.values()), None)
+
+
+def starting_point(wanted, settings, saved, device):
+    """The policy that a run starts from, and the names of the tasks that it has learnt: the base,
+    or the run's own checkpoint if it is resumed.
+    """
+    if saved is None:
+        return base_model(settings.base, wanted, settings, device)
+    return load_model(settings.run, wanted, device, settings.dtype)[0], saved["tasks"]
+
+
+def main(argv=None):
+    train(parse(Settings, argv))
 
 
 if __name__ == "__main__":

@@ -1,77 +1,159 @@
-"""ProRL, prolonged reinforcement learning (arXiv 2505.24864): GRPO that can go on for long, because its reference moves along.
+"""ProRL, prolonged reinforcement learning (arXiv 2505.24864): GRPO that can run for a long time.
 
-    L(θ) = E[min(ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â)] − β D_KL(π_θ‖π_ref),     ε_low = 0.2, ε_high = 0.4
+    L(θ) = E[ min(ρ Â, clip(ρ, 1−ε_low, 1+ε_high) Â) ] − β D_KL(π_θ‖π_ref)
+    ε_low = 0.2, ε_high = 0.4
 
-Four things are added to GRPO. Two are columns of the table in grpo.py: the upper clip is wider, so that an unlikely token can grow
-(clip-higher), and groups that are all right or all wrong are replaced (dynamic sampling). Sampling is hotter, which is an option. The
-fourth is the **reset**. The KL keeps the policy near the reference, so in the end it stops all progress; when validation has not
-improved for a while, the reference becomes a copy of the policy and the optimizer starts afresh. The KL is 0 again, and the run goes on.
+ProRL adds four things to GRPO:
+  1. Clip-higher: the upper clip is wider, so that unlikely tokens can grow.
+  2. Dynamic sampling: groups that are all right or all wrong are replaced (`grpo.sample_groups`).
+  3. A higher sampling temperature.
+  4. The reference reset. The KL holds the policy near the reference, so in the end it stops all
+     progress. When validation has not improved for a while, the reference becomes a copy of the
+     policy and the optimizer starts afresh. The KL is then 0 again.
 
-A run has stages: tasks and levels are added, and responses may become longer, as success allows.
+A run has stages. Each adds tasks or levels, and may allow longer completions.
 
-    python prorl.py        2 minutes on two CPU cores, after as long for the base: carries in sums of 2-4 digits, then up to 6, 8, 10
+    python prorl.py        2 minutes on two CPU cores, and 2½ minutes before that for the base
 
-A stage is written TASK:LEVELS[@TOKENS], several tasks joined by +, as in `carry:2-4@12` or `carry:2-8+chain:8`. Each step draws one of
-the stage's tasks.
+A stage is written TASK:LEVELS[@TOKENS], several tasks joined by +, as in `carry:2-4@12` or
+`carry:2-8+chain:8`. Each step draws one of the stage's tasks.
 """
 
-import argparse
 import copy
-import csv
-from pathlib import Path
+import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
 import pretrain
-import run
-from grpo import ALGORITHMS, add_learning_options, policy_step, sample_groups, settle
-from rollout import rollout
-from verifiers import TASKS
+from grpo import Algorithm, group_advantage, kl_k3, policy_step, sample_groups, sequence_mean
+from rollout import sample_completions, sample_lines
+from support.batches import check_minibatches, weighted_sum
+from support.plots import draw_metrics
+from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.settings import fail, option
+from verifiers import TASKS, held_out_problems, level_range
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The schedule
+# --------------------------------------------------------------------------------------------------
+# The objective
+
+
+def prorl_objective(
+    logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta, kl=kl_k3
+):
+    """L(θ), to be maximised. All (B, G, T) -> scalar. It is GRPO (3) with two different ε.
+
+    A token with Â > 0 is pushed up until its ratio is 1+ε_high. A likely token cannot reach that
+    ratio at all; for an unlikely one a wider clip means a larger probability after the update.
+    """
+    ratio = torch.exp(logp - logp_old)
+    clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
+    surrogate = torch.minimum(ratio * advantage, clipped * advantage)
+    penalty = beta * kl(logp, logp_ref) if beta else 0.0
+    return weighted_sum(surrogate - penalty, weights)  # ProRL L
+
+
+PRORL = Algorithm(
+    advantage=group_advantage,
+    token_weights=sequence_mean,
+    clip=(0.2, 0.4),
+    kl_in_loss=kl_k3,
+    dynamic=True,
+    objective=prorl_objective,
+)
+
+
+@dataclass(kw_only=True)
+class Settings(RunSettings):
+    """Prolonged RL: stages, clip-higher, dynamic sampling, a KL, and reference resets."""
+
+    script = "prorl.py"
+    stages: list[str] = option(
+        ["carry:2-4@12", "carry:2-6@18", "carry:2-8@24", "carry:2-10@30"],
+        "TASK:LEVELS[@TOKENS], several tasks joined by +",
+    )
+    advance: float = option(0.9, "share of a stage's problems solved that ends it", low=0, high=1)
+    resets: bool = option(True, "reset the reference when validation stalls")
+    keep_optimizer: bool = option(False, "keep the optimizer's state through a reset")
+    patience: int = option(3, "validations without a gain before a reset", low=1)
+    min_gain: float = option(0.005, "the smallest gain that counts", low=0)
+    validation_problems: int = option(128, "held-out problems of each task", low=1)
+    base: str = option("runs/base-carry", "run to start from; also the first reference policy")
+    steps: int = option(100, "rollouts (ProRL: about 2,000)", low=1, may_change=True)
+    problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
+    group: int = option(16, "completions per problem, G (ProRL: 16)", low=2)
+    lr: float = option(1e-4, "learning rate (ProRL: 2e-6)", above=0)
+    epochs: int = option(1, "passes over each rollout", low=1)
+    minibatches: int = option(4, "optimizer steps per epoch (ProRL: 4)", low=1)
+    eps_low: float = option(0.2, "clip below 1 (ProRL: 0.2)", above=0, high=1)
+    eps_high: float = option(0.4, "clip above 1 (ProRL: 0.4)", above=0)
+    beta: float = option(0.01, "weight of the KL to the reference (ProRL does not say)", low=0)
+    temperature: float = option(1.2, "of sampling (ProRL: 1.2)", above=0)
+    all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
+    unended_penalty: float = option(0.5, "minus the reward of a completion without an end", low=0)
+    eval_every: int = option(5, "steps between validations", low=1)
+    run: str = option("runs/prorl", "directory of the run", may_change=True)
+
+    def settle(self):
+        super().settle()
+        for text in self.stages:
+            parse_stage(text)
+        if self.keep_optimizer and not self.resets:
+            raise ValueError(
+                "--keep-optimizer is about resets, and --no-resets says there are none"
+            )
+        check_minibatches(self)
+
+
+# --------------------------------------------------------------------------------------------------
+# Stages and resets
 
 
 class Stage(NamedTuple):
     levels: dict  # {task's name: levels}
-    max_tokens: int | None  # responses are cut here; None: only where the task says
+    max_tokens: int | None  # the longest completion; None: the task's own limit
 
 
 def parse_stage(text):
-    """`carry:2-8+chain@24` -> Stage; argparse.ArgumentTypeError if it is none."""
+    """`carry:2-8+chain@24` -> Stage. ValueError if it is none."""
     tasks, _, tokens = text.partition("@")
     levels = {}
     for part in tasks.split("+"):
         name, _, given = part.partition(":")
         if name not in TASKS or name in levels:
-            raise argparse.ArgumentTypeError(f"{text!r}: {name!r} is {'there twice' if name in levels else 'no task'}")
-        levels[name] = run.level_range(given) if given else TASKS[name].train_levels
+            wrong = "there twice" if name in levels else "no task"
+            raise ValueError(f"--stages {text!r}: {name!r} is {wrong}")
+        try:
+            levels[name] = level_range(given) if given else TASKS[name].train_levels
+        except ValueError as error:
+            raise ValueError(f"--stages {text!r}: {error}") from None
         if not set(levels[name]) <= set(TASKS[name].levels):
-            raise argparse.ArgumentTypeError(f"{text!r}: the levels of {name} are {', '.join(map(str, TASKS[name].levels))}")
+            known = ", ".join(map(str, TASKS[name].levels))
+            raise ValueError(f"--stages {text!r}: the levels of {name} are {known}")
     longest = max(TASKS[name].max_tokens for name in levels)
-    return Stage(levels, run.number(int, 1, longest)(tokens) if tokens else None)
-
-
-def stage_text(text):
-    """An argparse type: the text, if it is a stage. Options stay plain data, as a checkpoint wants them."""
-    parse_stage(text)
-    return text
+    if tokens and not (tokens.isdecimal() and 1 <= int(tokens) <= longest):
+        raise ValueError(f"--stages {text!r}: the tokens must be between 1 and {longest}")
+    return Stage(levels, int(tokens) if tokens else None)
 
 
 class Schedule:
-    """Which stage the run is in, and whether validation still improves. Part of the checkpoint.
+    """The stage that the run is in, and whether validation still improves.
 
-    A stage ends when the policy solves a share `advance` of its held-out problems. Otherwise, when the best validation so far has not
-    been beaten by `min_gain` for `patience` validations, the reference is to be reset.
+    A stage ends when the policy solves a share `advance` of its held-out problems. Otherwise, when
+    the best validation has not been beaten by `min_gain` for `patience` validations, the reference
+    is to be reset.
     """
 
     def __init__(self, stages, advance, patience, min_gain):
-        self.stages, self.advance, self.patience, self.min_gain = stages, advance, patience, min_gain
-        self.stage, self.best, self.stale, self.resets = 0, float("-inf"), 0, 0
+        self.stages, self.advance, self.patience = stages, advance, patience
+        self.min_gain = min_gain
+        self.stage, self.best, self.stale, self.resets = 0, -math.inf, 0, 0
 
     def update(self, validation, of_stage):
-        """validation: the score on the blend; of_stage: on the current stage's part of it. -> "", "stage" or "reset"."""
+        """validation: the score on the blend of all stages. of_stage: on the current stage's part
+        of it. -> the event: "", "stage" or "reset"
+        """
         if validation > self.best and validation >= self.best + self.min_gain:
             self.best, self.stale = validation, 0
         else:
@@ -85,143 +167,144 @@ class Schedule:
         return ""
 
     def state_dict(self):
-        return {"stage": self.stage, "best": self.best, "stale": self.stale, "resets": self.resets}
+        return {name: getattr(self, name) for name in ("stage", "best", "stale", "resets")}
 
     def load_state_dict(self, state):
         vars(self).update(state)
 
 
 def reset_reference(reference, policy, optimizer, keep_optimizer):
-    """π_ref ← π_θ, by copy: the reference must not move with the policy afterwards. And, unless it is kept, a fresh optimizer: its
-    momenta belong to the old loss.
+    """π_ref ← π_θ, by copy, because the reference must not move with the policy afterwards. The
+    optimizer starts afresh unless it is kept: its momenta belong to the old loss.
     """
     reference.load_state_dict(policy.state_dict())  # ProRL reset
     if not keep_optimizer:
         optimizer.state.clear()
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# Validation and the picture
+# --------------------------------------------------------------------------------------------------
+# Validation
 
 
 def validation_blend(stages, n):
-    """Held-out problems of all tasks and levels that any stage has, n of each task: {task's name: problems}."""
+    """n held-out problems of each task, of all levels that any stage has: {task's name: problems}.
+    One line and exit code 2 if a stage has none of them.
+    """
+    levels = levels_of_all(stages)
+    blend = {name: held_out_problems(TASKS[name], levels[name], n) for name in levels}
+    for number, stage in enumerate(stages, start=1):
+        if not any(
+            p.level in stage.levels.get(p.task, ()) for some in blend.values() for p in some
+        ):
+            fail(f"--validation-problems {n} are too few: none is of stage {number}")
+    return blend
+
+
+def levels_of_all(stages):
+    """{task's name: the levels that any stage has}"""
     levels = {}
     for stage in stages:
-        for name, these in stage.levels.items():
-            levels.setdefault(name, set()).update(these)
-    return {name: run.problems_to_test(name, tuple(sorted(these)), n) for name, these in levels.items()}
+        for name, some in stage.levels.items():
+            levels[name] = tuple(sorted({*levels.get(name, ()), *some}))
+    return levels
 
 
 def validate(policy, blend, stage, samples=4):
-    """The share of correct completions at temperature 1 on the blend, and on the part of it that the stage has. A response may be as long
-    as its task allows, whatever the stage says. Does not touch the run's random state.
+    """pass@1 at temperature 1 on the blend, and on the stage's part of it. Completions may be as
+    long as their task allows. The random state of the run is not touched.
     """
     device = next(policy.parameters()).device
     everything, of_stage = [], []
     for name, problems in blend.items():
         generator = torch.Generator(device).manual_seed(0)
-        right = (rollout(policy, TASKS[name], problems, samples, generator=generator).rewards == 1).float().view(-1, samples).mean(dim=1)
-        everything.append(right)
-        of_stage.append(right[torch.tensor([p.level in stage.levels.get(name, ()) for p in problems], device=device)])
+        batch = sample_completions(policy, TASKS[name], problems, samples, generator=generator)
+        solved = batch.correct.float().mean(dim=1)  # (B,)
+        in_stage = [p.level in stage.levels.get(name, ()) for p in problems]
+        everything.append(solved)
+        of_stage.append(solved[torch.tensor(in_stage, device=device)])
     return tuple(torch.cat(scores).mean().item() for scores in (everything, of_stage))
 
 
-def draw_dynamics(directory):
-    """reward, validation, KL, entropy, length and update size over the run's steps, with its resets and stages as vertical lines."""
-    plt = run.plots()
-    with open(Path(directory) / "metrics.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
-    figure, panels = plt.subplots(2, 3, figsize=(11, 5.2), dpi=150, sharex=True)
-    titles = {
-        "reward": "reward (all that was sampled)",
-        "validation": "validation, pass@1",
-        "kl_k3": "KL(π‖π_ref) per token",
-        "entropy": "entropy per token, nats",
-        "length": "tokens per completion",
-        "update_norm": "‖Δθ‖ of a step",
-    }
-    events = {"reset": dict(color="tab:red", linestyle="-"), "stage": dict(color="0.4", linestyle=":")}
-    for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):
-        points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-        axes.plot(*zip(*points, strict=True), color="tab:blue", linewidth=1.2)
-        for row in rows:
-            if row["event"]:
-                axes.axvline(int(row["step"]) + 0.5, linewidth=1, **events[row["event"]])
-        axes.set_title(title, fontsize=9)
-        axes.grid(alpha=0.25)
-    for axes in panels[1]:
-        axes.set_xlabel("step; red: the reference is reset, dotted: the next stage", fontsize=8)
-    figure.tight_layout()
-    figure.savefig(Path(directory) / "dynamics.png")
-    plt.close(figure)
+DYNAMICS = {
+    "reward": "reward (all that was sampled)",
+    "validation": "validation, pass@1",
+    "kl_k3": "KL(π‖π_ref) per token",
+    "entropy": "entropy per token, nats",
+    "length": "tokens per completion",
+    "update_norm": "‖Δθ‖ of a step",
+}
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The loop
 
 
-def main(argv=None):
-    parser = run.Parser(prog="prorl.py", description="Prolonged RL: stages, clip-higher, dynamic sampling, KL, and reference resets.")
-    stages = ["carry:2-4@12", "carry:2-6@18", "carry:2-8@24", "carry:2-10@30"]
-    parser.add_argument("--stages", type=stage_text, nargs="+", default=stages, metavar="STAGE", help="TASK:LEVELS[@TOKENS], joined by +")
-    parser.add_argument("--advance", type=run.number(float, 0, 1), default=0.9, help="share of a stage's problems solved that ends it")
-    parser.add_argument("--resets", action=argparse.BooleanOptionalAction, default=True, help="reset the reference when validation stalls")
-    parser.add_argument("--keep-optimizer", action="store_true", help="through a reset, as in the later recipe")
-    parser.add_argument("--patience", type=run.number(int, 1), default=3, help="validations without a gain before a reset")
-    parser.add_argument("--min-gain", type=run.number(float, 0), default=0.005, help="what counts as a gain")
-    parser.add_argument("--validation-problems", type=run.number(int, 1), default=128, help="of each task, in the blend")
-    add_learning_options(parser, steps=100, lr=1e-4, minibatches=4, temperature=1.2, beta=0.01, unended_penalty=0.5)
-    parser.set_defaults(base="runs/base-carry", eval_every=5)
-    run.add_run_options(parser, "runs/prorl")
-    args, saved = run.parse(parser, argv)
-    algorithm = ALGORITHMS["prorl"]
-    settle(args, algorithm)
-    if args.keep_optimizer and not args.resets:
-        run.fail("--keep-optimizer says what a reset does, and --no-resets that there is none")
+def distance(policy, before):
+    """‖θ − θ_before‖"""
+    moved = [(p.detach() - q).norm() for p, q in zip(policy.parameters(), before, strict=True)]
+    return torch.stack(moved).norm().item()
 
-    device = run.pick_device(args.device)
-    stages = [parse_stage(text) for text in args.stages]
-    blend = validation_blend(stages, args.validation_problems)
-    for text, stage in zip(args.stages, stages, strict=True):
-        if not any(problem.level in stage.levels.get(name, ()) for name, problems in blend.items() for problem in problems):
-            run.fail(f"--validation-problems {args.validation_problems} are too few: none is of stage {text}")
-    wanted = {name: tuple(sorted({level for stage in stages for level in stage.levels.get(name, ())})) for name in blend}
-    policy, tasks = pretrain.starting_point(wanted, args, saved, device)
-    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move with the policy
-    optimizer = torch.optim.AdamW(policy.parameters(), lr=args.lr, weight_decay=0.0, fused=True)
-    schedule = Schedule(len(stages), args.advance, args.patience if args.resets else float("inf"), args.min_gain)
 
-    this = run.Run(args, saved, tasks, model=policy, reference=reference, optimizer=optimizer, schedule=schedule)
-    clock = run.Timer(device)
-    for step in this.steps(args.steps):
+def train(settings):
+    saved = checkpoint_to_resume(settings, "base")
+    device = pick_device(settings.device)
+    stages = [parse_stage(text) for text in settings.stages]
+    blend = validation_blend(stages, settings.validation_problems)
+    policy, tasks = pretrain.starting_point(levels_of_all(stages), settings, saved, device)
+    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=settings.lr, weight_decay=0.0, fused=True)
+    patience = settings.patience if settings.resets else math.inf
+    schedule = Schedule(len(stages), settings.advance, patience, settings.min_gain)
+    about = {"tasks": tasks, "model_config": policy.config}
+    tracked = dict(model=policy, reference=reference, optimizer=optimizer, schedule=schedule)
+    run = Run(settings, saved, about, **tracked)
+    clock = Timer(device)
+    for step in run.steps():
+        # 1. Sample groups of one of the stage's tasks, and learn from them.
         number, stage = schedule.stage, stages[schedule.stage]
-        name = this.rng.choice(list(stage.levels))
-        task, longest = TASKS[name], TASKS[name].max_tokens
-        options = argparse.Namespace(**vars(args) | {"max_tokens": min(stage.max_tokens or longest, longest)})
-        problems, batch, sampled = sample_groups(policy, task, stage.levels[name], this.rng, args.problems, options, algorithm)
-        rollout_s = clock()
-        before = [p.detach().clone() for p in policy.parameters()]
-        numbers = policy_step(policy, reference, optimizer, batch, options, algorithm) | sampled
-        update_s, tokens = clock(), batch.mask.sum().item()
-        moved = torch.stack([(p.detach() - q).norm() for p, q in zip(policy.parameters(), before, strict=True)]).norm().item()
+        task = TASKS[run.rng.choice(list(stage.levels))]
+        max_tokens = min(stage.max_tokens or task.max_tokens, task.max_tokens)
+        problems, batch, rewards, sampled = sample_groups(
+            policy, task, stage.levels[task.name], run.rng, PRORL, settings, max_tokens
+        )
+        rollout_s, before = clock(), [p.detach().clone() for p in policy.parameters()]
+        metrics = policy_step(policy, reference, optimizer, batch, rewards, PRORL, settings)
+        update_s = clock()
 
+        # 2. Now and then validate: go to the next stage, or reset the reference.
         validation, of_stage, event = None, None, ""
-        if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
+        if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             validation, of_stage = validate(policy, blend, stage)
             event = schedule.update(validation, of_stage)
-            this.write_samples(step, problems, batch)
+            run.write_samples(sample_lines(step, problems, batch))
+        moved = distance(policy, before)
         if event == "reset":
-            reset_reference(reference, policy, optimizer, args.keep_optimizer)
-            this.save_soon()
-        numbers |= {"task": name, "stage": number, "resets": schedule.resets, "event": event, "update_norm": moved}
-        numbers |= {"validation": validation, "validation_of_stage": of_stage}
-        numbers |= {"rollout_tokens_per_s": tokens / rollout_s, "update_tokens_per_s": tokens / update_s}
+            reset_reference(reference, policy, optimizer, settings.keep_optimizer)
+            run.save_soon()
+
+        tokens = batch.mask.sum().item()
+        metrics |= sampled | {
+            "task": task.name,
+            "stage": number,
+            "resets": schedule.resets,
+            "event": event,
+            "update_norm": moved,
+            "validation": validation,
+            "validation_of_stage": of_stage,
+            "rollout_tokens_per_s": tokens / rollout_s,
+            "update_tokens_per_s": tokens / update_s,
+        }
         clock()
-        this.log(step, ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length"), **numbers)
-    draw_dynamics(args.run)
+        shown = ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length")
+        run.log(step, shown, **metrics)
+    draw_metrics(settings.run, DYNAMICS)
     validation, _ = validate(policy, blend, stages[-1])
-    print(f"validation {validation:.3f}, stage {schedule.stage + 1}, {schedule.resets} resets; model and dynamics.png are in {args.run}")
+    where = f"stage {schedule.stage + 1}, {schedule.resets} resets"
+    print(f"validation {validation:.3f}, {where}; model and dynamics.png are in {settings.run}")
+
+
+def main(argv=None):
+    train(parse(Settings, argv))
 
 
 if __name__ == "__main__":

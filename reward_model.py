@@ -1,23 +1,27 @@
-"""The reward model: Bradley and Terry's model of preferences (1952), as InstructGPT (arXiv 2203.02155, equation 1) trains it.
+"""The reward model: Bradley and Terry's model of preferences (1952), as InstructGPT trains it.
 
-    P(y_w is preferred to y_l) = σ(r_θ(x, y_w) − r_θ(x, y_l))
-    L(θ) = −E_{(x, y_w, y_l)} log σ(r_θ(x, y_w) − r_θ(x, y_l))                                                              BT
+    BT  L(θ) = −E_(x, y_w, y_l)[ log σ(r_θ(x, y_w) − r_θ(x, y_l)) ]
 
-r_θ is the base GPT with a scalar head, read at the last token of the completion. The pairs need no people here: both completions are
-sampled from the base, and the verifier says which is better. `--label-noise` flips a share of the labels, as people would. They are
-sampled at temperature 2: at 1 nearly all that is wrong is a well-formed expression with the wrong value, and a reward model that has
-never seen a malformed text gives it any score, which PPO finds out (docs/ppo.md).
+This is equation (1) of InstructGPT (arXiv 2203.02155). σ(r_w − r_l) is the probability that y_w is
+preferred to y_l. r_θ is the base GPT with a scalar head, read at the last token of a completion.
 
-Only differences of r enter the loss, so it says nothing about the zero of r. Afterwards the scores are shifted to mean 0 on samples of
-the base, and scaled to standard deviation 1 there so that PPO's β means the same for every reward model; both numbers are saved with it.
+No people are needed here. The base samples the completions of a pair, and the verifier says which
+one is better. `--label-noise` flips a share of the labels, as people would. The pairs are sampled
+at temperature 2. At temperature 1 nearly every wrong completion is a well-formed expression with
+the wrong value. A reward model that has never seen malformed text gives it arbitrary scores, and
+PPO then learns to write such text (docs/ppo.md).
 
-    python reward_model.py        three minutes on two CPU cores; held-out pair accuracy about 0.89
+Only differences of r enter the loss, so r is only determined up to a constant. Afterwards the
+scores are shifted to mean 0 on completions of the base. They are also scaled to standard deviation
+1, so that PPO's β means the same for every reward model.
+
+    python reward_model.py        3 minutes on two CPU cores; held-out pair accuracy about .89
 """
 
 import copy
 import math
 import random
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 import torch.nn as nn
@@ -25,17 +29,41 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import pretrain
-import run
-from model import GPT
-from rollout import rollout
-from tokenizer import PAD
-from verifiers import TASKS, draw, level_name
+from model import GPT, Cache, load_model, set_compute_dtype
+from rollout import sample_completions
+from support.batches import Tally, optimizer_step
+from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
+from support.settings import fail, option
+from support.tokenizer import PAD
+from verifiers import TASKS, check_levels, level_option, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 64, "cuda": 32_768, "mps": 1024}  # pairs per pass through the model
 
 
+@dataclass(kw_only=True)
+class Settings(RunSettings):
+    """Train a Bradley-Terry reward model on pairs of the base's completions."""
+
+    script = "reward_model.py"
+    task: str = task_option()
+    level: tuple | None = level_option()
+    base: str = option("runs/base", "run that writes the completions; the model starts from it")
+    pairs: int = option(20_000, "training pairs", low=1)
+    label_noise: float = option(0.0, "share of training pairs with a wrong label", low=0, high=0.5)
+    temperature: float = option(2.0, "of sampling the pairs", above=0)
+    steps: int = option(400, "optimizer steps", low=1, may_change=True)
+    batch: int = option(128, "pairs per step", low=1)
+    lr: float = option(1e-3, "peak learning rate", above=0)
+    eval_every: int = option(100, "steps between evaluations", low=1)
+    run: str = option("runs/reward_model", "directory of the run", may_change=True)
+
+    def settle(self):
+        super().settle()
+        self.level = check_levels(self.task, self.level, "train_levels")
+
+
 class RewardModel(nn.Module):
-    """A GPT with a scalar head, and the mean and standard deviation of its raw scores on samples of the base."""
+    """A GPT with a scalar head, and the mean and standard deviation of its scores on the base."""
 
     def __init__(self, **config):
         super().__init__()
@@ -45,16 +73,18 @@ class RewardModel(nn.Module):
         self.register_buffer("std", torch.ones(()))
         nn.init.normal_(self.gpt.head.weight, std=1 / math.sqrt(self.config["width"] + 1))
 
-    def raw(self, tokens, last):
-        """r_θ(x, y) of N texts, as the loss knows it: tokens (N, P + T), last (N,) the index of the last token of each -> (N,).
+    def raw(self, prompts, completions, lengths):
+        """r_θ(x, y), the score that the loss is about, read at the last token that was sampled.
 
-        It is read at the last token that was sampled, never at the padding after it.
+        prompts (B, P), completions (B, G, T), lengths (B, G), at least 1 -> (B, G)
         """
-        return self.gpt(tokens)[torch.arange(len(tokens), device=tokens.device), last, 0]
+        _, keys_values = self.gpt.transform(prompts)
+        scores, _ = self.gpt.transform(completions, Cache(keys_values))  # (B, G, T, 1)
+        return scores.squeeze(-1).gather(-1, lengths[..., None] - 1).squeeze(-1)
 
-    def forward(self, tokens, last):
-        """The normalised score, for PPO. (N, P + T), (N,) -> (N,)"""
-        return (self.raw(tokens, last) - self.mean) / self.std
+    def forward(self, prompts, completions, lengths):
+        """The normalised score, for PPO -> (B, G)"""
+        return (self.raw(prompts, completions, lengths) - self.mean) / self.std
 
 
 def bradley_terry_loss(score_w, score_l):
@@ -62,161 +92,196 @@ def bradley_terry_loss(score_w, score_l):
     return F.softplus(score_l - score_w)  # BT
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# Preference pairs
+# --------------------------------------------------------------------------------------------------
+# Preference pairs. A pair is a group of two: y_w is completion 0 and y_l completion 1.
 
 
-def preference_pairs(batch, G):
-    """Pairs of one problem's completions, a correct one and a wrong one, each completion in at most one pair. Completions that did not
-    end have no last token to read and are left out. -> indices into the rollout (n, 2), the correct one first.
+@dataclass(kw_only=True)
+class Pairs:
+    prompts: torch.Tensor  # (n, P)
+    completions: torch.Tensor  # (n, 2, T)
+    lengths: torch.Tensor  # (n, 2)
+
+    def __len__(self):
+        return len(self.prompts)
+
+    def __getitem__(self, rows):
+        """rows: indices or a slice"""
+        lengths = self.lengths[rows]
+        completions = self.completions[rows, :, : int(lengths.max())]
+        return Pairs(prompts=self.prompts[rows], completions=completions, lengths=lengths)
+
+
+def preference_pairs(batch):
+    """Pairs of a correct and a wrong completion of one problem. A completion is in at most one
+    pair, and one that did not end is in none. -> problems (n,), completions (n, 2)
     """
-    right = ((batch.rewards == 1) & batch.ended).view(-1, G).tolist()
-    wrong = ((batch.rewards < 1) & batch.ended).view(-1, G).tolist()
-    pairs = []
-    for group in range(len(right)):
-        better, worse = ([group * G + i for i in range(G) if kind[group][i]] for kind in (right, wrong))
-        pairs += zip(better, worse, strict=False)
-    return torch.tensor(pairs, dtype=torch.long).view(-1, 2)
+    right = (batch.correct & batch.ended).tolist()
+    wrong = (~batch.correct & batch.ended).tolist()
+    problems, pairs = [], []
+    for b, (better, worse) in enumerate(zip(right, wrong, strict=True)):
+        better, worse = ([g for g, yes in enumerate(group) if yes] for group in (better, worse))
+        both = list(zip(better, worse, strict=False))
+        pairs += both
+        problems += [b] * len(both)
+    return torch.tensor(problems, dtype=torch.long), torch.tensor(pairs).long().view(-1, 2)
 
 
 def collect_pairs(base, task, levels, n, rng, temperature=1.0, held_out=False, G=16):
-    """n pairs that the base wrote and the verifier judged: tokens (n, 2, P + T), last (n, 2), y_w before y_l. ValueError if the base
-    solves so little, or so much, that there are none.
+    """n pairs that the base wrote and the verifier judged -> `Pairs`. One line and exit code 2 if
+    the base solves so little, or so much, that there are none.
     """
-    tokens, last, missing, barren = [], [], n, 0
-    with tqdm(total=n, desc=f"{'held-out' if held_out else 'training'} pairs", unit="pair", leave=False) as bar:
+    parts, missing, barren = [], n, 0
+    title = f"{'held-out' if held_out else 'training'} pairs"
+    with tqdm(total=n, desc=title, unit="pair", leave=False) as bar:
         while missing > 0:
-            batch = rollout(base, task, [draw(task, levels, rng, held_out) for _ in range(64)], G, temperature)
-            pairs = preference_pairs(batch, G)[:missing]
-            unused = task.max_tokens - batch.mask.shape[1]
-            tokens.append(F.pad(batch.tokens, (0, unused), value=PAD)[pairs])
-            last.append(batch.last[pairs])
+            asked = [sample_problem(task, levels, rng, held_out) for _ in range(64)]
+            batch = sample_completions(base, task, asked, G, temperature)
+            problems, pairs = (x[:missing] for x in preference_pairs(batch))
+            unused = task.max_tokens - batch.mask.shape[-1]
+            completions = F.pad(batch.completions, (0, unused), value=PAD)
+            b = problems[:, None]
+            parts.append((batch.prompts[problems], completions[b, pairs], batch.lengths[b, pairs]))
             missing -= len(pairs)
             barren = 0 if len(pairs) else barren + 1
             if barren == 20:
-                raise ValueError(
-                    f"of {20 * 64 * G} completions in a row no problem had a right and a wrong one: there are no pairs to learn from"
+                fail(
+                    f"of {20 * 64 * G} completions in a row no problem had a right and a wrong "
+                    "one: there are no pairs to learn from"
                 )
             bar.update(len(pairs))
-    return torch.cat(tokens), torch.cat(last)
+    prompts, completions, lengths = map(torch.cat, zip(*parts, strict=True))
+    return Pairs(prompts=prompts, completions=completions, lengths=lengths)
 
 
-def flip(tokens, last, share, generator):
-    """Swap y_w and y_l in a random share of the pairs: labels of people who err."""
-    wrong = torch.rand(len(tokens), generator=generator) < share
-    order = torch.stack((wrong.long(), 1 - wrong.long()), dim=1).to(tokens.device)  # (n, 2): [0, 1], or [1, 0] where the label is wrong
-    return tokens.gather(1, order[..., None].expand_as(tokens)), last.gather(1, order)
+def flip_labels(pairs, share, generator):
+    """Swap y_w and y_l in a random share of the pairs."""
+    swapped = torch.rand(len(pairs), generator=generator) < share
+    order = torch.stack((swapped.long(), 1 - swapped.long()), dim=1)  # (n, 2): 0 1, or 1 0
+    row = torch.arange(len(pairs))[:, None]
+    return Pairs(
+        prompts=pairs.prompts,
+        completions=pairs.completions[row, order],
+        lengths=pairs.lengths[row, order],
+    )
 
 
-def pair_scores(model, tokens, last):
-    """(n, 2, P + T), (n, 2) -> (n, 2)"""
-    longest = int(last.max()) + 1
-    return model.raw(tokens[..., :longest].flatten(0, 1), last.flatten()).view(-1, 2)
+# --------------------------------------------------------------------------------------------------
+# Training and evaluation
 
 
-def train_step(model, optimizer, tokens, last):
+def pair_scores(model, pairs):
+    """-> (n, 2)"""
+    return model.raw(pairs.prompts, pairs.completions, pairs.lengths)
+
+
+def train_step(model, optimizer, pairs):
     """One step on n pairs -> mean loss, share of pairs in the right order, gradient norm."""
-    loss = right = 0.0
-    rows = MICRO_BATCH[tokens.device.type]
-    for i in range(0, len(tokens), rows):
-        scores = pair_scores(model, tokens[i : i + rows], last[i : i + rows])
-        part = bradley_terry_loss(scores[:, 0], scores[:, 1]).sum() / len(tokens)
-        part.backward()
-        loss += part.item()
-        right += (scores[:, 0] > scores[:, 1]).float().sum().item() / len(tokens)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss, right, norm.item()
+    tally, rows = Tally(), MICRO_BATCH[pairs.prompts.device.type]
+    for i in range(0, len(pairs), rows):
+        score_w, score_l = pair_scores(model, pairs[i : i + rows]).unbind(dim=1)
+        loss = bradley_terry_loss(score_w, score_l).sum() / len(pairs)
+        loss.backward()
+        tally.add(loss=loss, right=(score_w > score_l).sum())
+    norm = optimizer_step(optimizer, model).item()
+    return tally.sum("loss"), tally.sum("right") / len(pairs), norm
 
 
 @torch.no_grad()
-def evaluate(model, tokens, last):
-    """Held-out pairs: the share in the right order, and the calibration, [(predicted σ(r_w − r_l), observed share, pairs), …].
+def evaluate(model, pairs):
+    """Held-out pairs: the share in the right order, and the calibration, a list of (predicted
+    σ(r_w − r_l), observed share, number of pairs).
 
-    Which completion of a pair comes first says nothing, so each pair is read in both orders; the table has the upper half of σ.
+    Which completion of a pair comes first is arbitrary, so the calibration is symmetric around ½.
+    The list has its upper half.
     """
-    difference = torch.cat([torch.diff(-pair_scores(model, tokens[i : i + 256], last[i : i + 256])) for i in range(0, len(tokens), 256)])
-    right = difference.squeeze(-1) > 0
-    confidence = torch.sigmoid(difference.squeeze(-1).abs())
+    scores = [pair_scores(model, pairs[i : i + 256]) for i in range(0, len(pairs), 256)]
+    difference = -torch.cat(scores).diff().squeeze(-1)  # r_w − r_l
+    right, confidence = difference > 0, torch.sigmoid(difference.abs())
     calibration = []
     for low in (0.5, 0.6, 0.7, 0.8, 0.9):
         these = (confidence >= low) & (confidence < low + 0.1 if low < 0.9 else confidence <= 1)
         if these.any():
-            calibration.append((confidence[these].mean().item(), right[these].float().mean().item(), int(these.sum())))
+            observed = right[these].float().mean().item()
+            calibration.append((confidence[these].mean().item(), observed, int(these.sum())))
     return right.float().mean().item(), calibration
 
 
 @torch.no_grad()
 def normalise(model, base, task, levels, rng, problems=64, G=16):
-    """Set `model.mean` and `model.std` so that the scores of the base's completions have mean 0 and standard deviation 1."""
-    batch = rollout(base, task, [draw(task, levels, rng) for _ in range(problems)], G)
-    raw = model.raw(batch.tokens, batch.last)[batch.ended]
+    """Set `model.mean` and `model.std` so that the scores of the base's completions have mean 0
+    and standard deviation 1.
+    """
+    asked = [sample_problem(task, levels, rng) for _ in range(problems)]
+    batch = sample_completions(base, task, asked, G)
+    raw = model.raw(batch.prompts, batch.completions, batch.lengths)[batch.ended]
     model.mean.copy_(raw.mean())
     model.std.copy_(raw.std())
 
 
-def trained(args, device):
-    """The reward model of a run, for scripts with --reward-model, --base, --task and --level: trained first if there is none."""
-    if not run.is_finished(args.reward_model):
-        started = (Path(args.reward_model) / "checkpoint.pt").exists()
-        print(f"the reward model in {args.reward_model} is {'unfinished' if started else 'not there yet'}: training it first")
-        new = ["--base", args.base, "--task", args.task, "--level", level_name(args.level), "--device", args.device, "--dtype", args.dtype]
-        main(["--run", str(args.reward_model), *(["--resume"] if started else new)])
-    return run.load_model(args.reward_model, device, args.dtype, [args.task], RewardModel, scalar_head=True)[0].requires_grad_(False)
-
-
-def main(argv=None):
-    parser = run.Parser(prog="reward_model.py", description="Train a Bradley-Terry reward model on pairs of the base's completions.")
-    parser.add_argument("--base", default="runs/base", help="run that writes the completions and that the reward model starts from")
-    run.add_task_options(parser, "train_levels")
-    parser.add_argument("--pairs", type=run.number(int, 1), default=20_000, help="training pairs")
-    parser.add_argument("--label-noise", type=run.number(float, 0, 0.5), default=0.0, help="share of training pairs with the wrong label")
-    parser.add_argument(
-        "--temperature", type=run.number(float, 0, low_included=False), default=2.0, help="of sampling the pairs (see above)"
-    )
-    parser.add_argument("--steps", type=run.number(int, 1), default=400, help="optimizer steps")
-    parser.add_argument("--batch", type=run.number(int, 1), default=128, help="pairs per step")
-    parser.add_argument("--lr", type=run.number(float, 0, low_included=False), default=1e-3, help="peak learning rate")
-    parser.add_argument("--eval-every", type=run.number(int, 1), default=100, help="steps between looks at held-out pairs")
-    run.add_run_options(parser, "runs/reward_model")
-    args, saved = run.parse(parser, argv)
-    args.level = run.check_levels(args.task, args.level, "train_levels")
-
-    device, task = run.pick_device(args.device), TASKS[args.task]
-    base, tasks = pretrain.base_model(args.base, {args.task: args.level}, args, device)
-    torch.manual_seed(args.seed)
+def train(settings):
+    saved = checkpoint_to_resume(settings, "base")
+    device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
+    base, tasks = pretrain.base_model(settings.base, {task.name: levels}, settings, device)
+    torch.manual_seed(settings.seed)
     model = RewardModel(**base.config).to(device)
-    model.gpt.load_state_dict(base.state_dict() | {"head.weight": model.gpt.head.weight})  # the base's trunk, a new head
-    model.gpt.bfloat16 = args.dtype == "bfloat16"
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.1, fused=True)
-    rng = random.Random(args.seed)
-    try:
-        tokens, last = collect_pairs(base, task, args.level, args.pairs, rng, args.temperature)
-        test = collect_pairs(base, task, args.level, min(args.pairs, 1000), rng, args.temperature, held_out=True)
-    except ValueError as error:
-        run.fail(error)
-    tokens, last = flip(tokens, last, args.label_noise, torch.Generator().manual_seed(args.seed))
+    new_head = {"head.weight": model.gpt.head.weight}
+    model.gpt.load_state_dict(base.state_dict() | new_head)  # the base's trunk
+    set_compute_dtype(model, settings.dtype)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.1, fused=True)
+    rng, temperature = random.Random(settings.seed), settings.temperature
+    pairs = collect_pairs(base, task, levels, settings.pairs, rng, temperature)
+    n_test = min(settings.pairs, 1000)
+    test = collect_pairs(base, task, levels, n_test, rng, temperature, held_out=True)
+    pairs = flip_labels(pairs, settings.label_noise, torch.Generator().manual_seed(settings.seed))
 
-    this = run.Run(args, saved, tasks, model=model, optimizer=optimizer)
-    for step in this.steps(args.steps):
-        optimizer.param_groups[0]["lr"] = pretrain.learning_rate(step, args.steps, args.lr)
-        rows = torch.randint(len(tokens), (args.batch,))
-        loss, right, norm = train_step(model, optimizer, tokens[rows], last[rows])
-        accuracy = None
-        if (step + 1) % args.eval_every == 0 or step + 1 == args.steps:
-            accuracy = evaluate(model, *test)[0]
-        if step + 1 == args.steps or this.keeps(step + 1):  # every step that may be used as a run
+    about = {"tasks": tasks, "model_config": model.config}
+    run = Run(settings, saved, about, model=model, optimizer=optimizer)
+    for step in run.steps():
+        lr = pretrain.learning_rate(step, settings.steps, settings.lr)
+        optimizer.param_groups[0]["lr"] = lr
+        rows = torch.randint(len(pairs), (settings.batch,))
+        loss, right, norm = train_step(model, optimizer, pairs[rows])
+        held_out, last = None, step + 1 == settings.steps
+        if (step + 1) % settings.eval_every == 0 or last:
+            held_out = evaluate(model, test)[0]
+        if last or run.keeps(step + 1):  # every checkpoint that can be used as a run
             with torch.random.fork_rng():
-                normalise(model, base, task, args.level, copy.copy(rng))
-        this.log(step, ("loss", "accuracy"), loss=loss, accuracy=right, held_out_accuracy=accuracy, grad_norm=norm)
+                normalise(model, base, task, levels, copy.copy(rng))
+        metrics = dict(loss=loss, accuracy=right, held_out_accuracy=held_out, grad_norm=norm)
+        run.log(step, ("loss", "accuracy"), **metrics)
+    report(model, test, settings.run)
 
-    accuracy, calibration = evaluate(model, *test)
-    print(f"held-out pairs in the right order: {accuracy:.3f} of {len(test[0])}")
+
+def report(model, test, directory):
+    accuracy, calibration = evaluate(model, test)
+    print(f"held-out pairs in the right order: {accuracy:.3f} of {len(test)}")
     print("calibration: predicted σ(r_w − r_l) against the share observed")
     for predicted, observed, n in calibration:
         print(f"    {predicted:.2f}  {observed:.2f}  ({n} pairs)")
-    print(f"raw scores on samples of the base: mean {model.mean:.3f}, std {model.std:.3f}; saved with the model in {args.run}")
+    scores = f"mean {model.mean:.3f}, std {model.std:.3f}"
+    print(f"raw scores on completions of the base: {scores}; saved with the model in {directory}")
+
+
+def trained_scorer(settings, device):
+    """The reward model in `settings.reward_model`: trained first if there is none."""
+    new = Settings(
+        base=settings.base,
+        task=settings.task,
+        level=settings.level,
+        device=settings.device,
+        dtype=settings.dtype,
+        run=settings.reward_model,
+    )
+    ensure(train, new, "reward model", "3 minutes on two CPU cores")
+    model, _ = load_model(
+        settings.reward_model, [settings.task], device, settings.dtype, RewardModel, True
+    )
+    return model.requires_grad_(False)
+
+
+def main(argv=None):
+    train(parse(Settings, argv))
 
 
 if __name__ == "__main__":

@@ -1,161 +1,173 @@
-"""Rollouts: G completions of each problem, with all that a policy-gradient algorithm learns from.
+"""A rollout: G completions of each problem, and what a policy-gradient algorithm needs of them.
 
-    prompts (B, P)  --sample-->  tokens, mask, logp  --verify-->  rewards
+    prompts (B, P)  --sample-->  completions, mask, logp (B, G, T)  --verify-->  rewards (B, G)
 
-Problems become tensors here, and completions become text and are verified here.
+Here problems become tensors, and completions become text, are verified, and get their reward.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 
-from model import sample
-from tokenizer import PAD, decode, encode
+from model import log_probs, sample_tokens
+from support.tokenizer import PAD, decode, encode
 
-ROWS_AT_ONCE = {"cpu": 1024, "cuda": 65_536, "mps": 4096}  # completions sampled together: as many as still make it faster
+ROWS_AT_ONCE = {"cpu": 1024, "cuda": 65_536, "mps": 4096}  # completions sampled together
 
 
-class Rollout(NamedTuple):
-    """N = B·G completions, the G completions of a problem in a row."""
+@dataclass(kw_only=True)
+class Rollout:
+    """G completions of each of B problems, of up to T tokens."""
 
-    tokens: torch.Tensor  # (N, P + T) prompt and completion
-    mask: torch.Tensor  # (N, T) True for each sampled token, the first EOS included; written by the sampler
-    logp: torch.Tensor  # (N, T) log π_old(y_t | s_t) under the distribution that was sampled from
-    rewards: torch.Tensor  # (N,) in [0, 1]; 0 for a completion that did not end
-    ended: torch.Tensor  # (N,) bool
-    texts: list  # N completions as text
-
-    @property
-    def completions(self):
-        """(N, T)"""
-        return self.tokens[:, -self.mask.shape[1] :]
-
-    def prompts(self, G):
-        """(B, P), each prompt once"""
-        return self.tokens[::G, : -self.mask.shape[1]]
+    prompts: torch.Tensor  # (B, P)
+    completions: torch.Tensor  # (B, G, T) PAD after the end
+    mask: torch.Tensor  # (B, G, T) True for each sampled token, the first EOS included
+    logp: torch.Tensor  # (B, G, T) log π_old(y_t | s_t) of each sampled token
+    rewards: torch.Tensor  # (B, G) the verifier's, in [0, 1]; 0 for a completion without an end
+    ended: torch.Tensor  # (B, G) True where the completion ended with EOS
+    texts: list  # B lists of G texts
+    max_tokens: int  # the limit that the completions were sampled with
 
     @property
     def lengths(self):
-        """(N,) tokens in each completion"""
-        return self.mask.sum(dim=1)
+        """(B, G) tokens in each completion, EOS included"""
+        return self.mask.sum(dim=-1)
 
     @property
-    def last(self):
-        """(N,) where in `tokens` the last sampled token of each row stands"""
-        return self.tokens.shape[1] - self.mask.shape[1] + self.lengths - 1
+    def correct(self):
+        """(B, G) True where the problem counts as solved: a graded reward must be full"""
+        return self.rewards == 1
+
+    def select(self, problems):
+        """The rollout of these problems only. problems: indices (b,)"""
+        tensors = {name: getattr(self, name)[problems] for name in TENSORS}
+        return replace(self, **tensors, texts=[self.texts[i] for i in problems.tolist()])
+
+
+TENSORS = tuple(f.name for f in fields(Rollout) if f.type is torch.Tensor)
 
 
 def encode_prompts(task, problems, device="cpu"):
     """The prompts of B problems, left-padded to the task's width: (B, P)."""
     rows = [encode(problem.prompt) for problem in problems]
-    return torch.tensor([[PAD] * (task.prompt_width - len(row)) + row for row in rows], device=device)
+    width = task.prompt_width
+    return torch.tensor([[PAD] * (width - len(row)) + row for row in rows], device=device)
 
 
-def rollout(model, task, problems, G, temperature=1.0, top_p=1.0, generator=None, max_tokens=None):
-    """Sample G completions of each of B problems, of up to `max_tokens` (default: the task's own), and verify them -> `Rollout` of
-    N = B·G rows.
+def concatenate(rollouts):
+    """One rollout of several. Completions are padded to the longest."""
+    longest = max(r.mask.shape[-1] for r in rollouts)
+    padding = {"completions": PAD, "mask": False, "logp": 0.0}
+    joined = {}
+    for name in TENSORS:
+        parts = [getattr(r, name) for r in rollouts]
+        if name in padding:
+            parts = [F.pad(x, (0, longest - x.shape[-1]), value=padding[name]) for x in parts]
+        joined[name] = torch.cat(parts)
+    return replace(rollouts[0], **joined, texts=[group for r in rollouts for group in r.texts])
+
+
+def sample_completions(
+    model, task, problems, G, temperature=1.0, top_p=1.0, generator=None, max_tokens=None
+):
+    """Sample G completions of each of B problems and verify them -> `Rollout`
+
+    max_tokens: the length of the longest completion; None for the task's own.
     """
     device = next(model.parameters()).device
-    at_once = max(1, ROWS_AT_ONCE[device.type] // G)
+    at_once, max_tokens = max(1, ROWS_AT_ONCE[device.type] // G), max_tokens or task.max_tokens
     parts = []
     for i in range(0, len(problems), at_once):
-        prompts = encode_prompts(task, problems[i : i + at_once], device)
-        parts.append(
-            (prompts.repeat_interleave(G, dim=0), *sample(model, prompts, G, max_tokens or task.max_tokens, temperature, top_p, generator))
-        )
-    prompts, tokens, mask, logp, ended = map(torch.cat, zip(*parts, strict=True))
+        some = problems[i : i + at_once]
+        prompts = encode_prompts(task, some, device)
+        s = sample_tokens(model, prompts, G, max_tokens, temperature, top_p, generator)
+        parts.append(verified(task, some, prompts, s))
+    return concatenate(parts)
 
-    longest = int(mask.sum(dim=1).max())  # no algorithm needs columns in which nothing was sampled
-    tokens, mask, logp = tokens[:, :longest], mask[:, :longest], logp[:, :longest]
-    written = (mask.sum(dim=1) - ended.long()).tolist()  # the tokens before EOS
-    texts = [decode(row[:n]) for row, n in zip(tokens.tolist(), written, strict=True)]
+
+def verified(task, problems, prompts, samples):
+    """The rollout of sampled tokens: their texts and rewards. prompts (B, P), samples: `Samples`"""
+    tokens, mask, logp, ended = samples
+    longest = int(mask.sum(dim=-1).max())  # trailing columns that are all padding are cut off
+    tokens, mask, logp = (x[..., :longest] for x in (tokens, mask, logp))
+    lengths = mask.sum(dim=-1) - ended.long()  # (B, G), without EOS
+    texts = [
+        [decode(row[:n]) for row, n in zip(rows, ns, strict=True)]
+        for rows, ns in zip(tokens.tolist(), lengths.tolist(), strict=True)
+    ]
     rewards = [
-        task.verify(problems[i // G], text) if has_ended else 0.0
-        for i, (text, has_ended) in enumerate(zip(texts, ended.tolist(), strict=True))
+        [task.verify(problem, text) if end else 0.0 for text, end in zip(group, ends, strict=True)]
+        for problem, group, ends in zip(problems, texts, ended.tolist(), strict=True)
     ]
-    return Rollout(torch.cat((prompts, tokens), dim=1), mask, logp, torch.tensor(rewards, device=device), ended, texts)
+    rewards = torch.tensor(rewards, device=tokens.device)
+    return Rollout(
+        prompts=prompts,
+        completions=tokens,
+        mask=mask,
+        logp=logp,
+        rewards=rewards,
+        ended=ended,
+        texts=texts,
+        max_tokens=samples.tokens.shape[-1],
+    )
 
 
-def pass_at_1(model, task, problems, samples=8, seed=0):
-    """The share of correct completions at temperature 1, over `samples` of each problem, without touching the run's random state. A graded
-    reward counts when it is full.
+def completion_logp(model, batch, temperature):
+    """log π of each completion token under a model, at the sampling temperature, and 0 outside
+    the mask -> (B, G, T)
     """
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    return (rollout(model, task, problems, samples, generator=generator).rewards == 1).float().mean().item()
+    logits = model.at_states(batch.prompts, batch.completions)
+    return log_probs(logits, batch.completions, temperature, batch.mask)
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# Learning from a rollout: how every algorithm cuts it, and what every algorithm reports.
+def training_reward(batch, unended_penalty=0.0, all_or_nothing=False, overlong=0.0, scorer=None):
+    """The reward used for training, of each completion (B, G). Every algorithm gets it from here;
+    an evaluation counts `Rollout.correct` instead.
+
+    The verifier's reward, or the score of a reward model. With `all_or_nothing` a graded reward
+    below 1 is 0. A completion that never ends gets −unended_penalty. With `overlong` = L_c / L_max
+    a long completion costs up to 1 (DAPO, arXiv 2503.14476): nothing up to L_max − L_c tokens,
+    then linearly more, and 1 if it never ends.
+
+    scorer: a function of prompts (B, P), completions (B, G, T), lengths (B, G) -> (B, G)
+    """
+    rewards = batch.rewards
+    if scorer is not None:
+        rewards = scorer(batch.prompts, batch.completions, batch.lengths)
+    elif all_or_nothing:
+        rewards = batch.correct.to(rewards.dtype)
+    rewards = torch.where(batch.ended, rewards, -unended_penalty)
+    if overlong:
+        L_max, L_c = batch.max_tokens, overlong * batch.max_tokens
+        price = ((L_max - L_c - batch.lengths) / L_c).clamp(-1, 0)
+        rewards = rewards + torch.where(batch.ended, price, -1.0)  # DAPO R_length
+    return rewards
 
 
-def completions_of(problems, G):
-    """The indices of the completions of these problems: (b,) -> (b·G,)"""
-    return (problems[:, None] * G + torch.arange(G, device=problems.device)).flatten()
+# --------------------------------------------------------------------------------------------------
+# What is logged and evaluated
 
 
-def select(batch, rows):
-    """The rollout of these completions alone. rows (n,)"""
-    tensors = (getattr(batch, name)[rows] for name in ("tokens", "mask", "logp", "rewards", "ended"))
-    return Rollout(*tensors, [batch.texts[i] for i in rows.tolist()])
-
-
-def concatenate(batches):
-    """One rollout of several on prompts of one width; the shorter ones are padded."""
-    longest = max(batch.mask.shape[1] for batch in batches)
-    fields = {"tokens": PAD, "mask": False, "logp": 0.0}
-    padded = [
-        [F.pad(getattr(batch, name), (0, longest - batch.mask.shape[1]), value=value) for name, value in fields.items()]
-        + [batch.rewards, batch.ended]
-        for batch in batches
-    ]
-    return Rollout(*map(torch.cat, zip(*padded, strict=True)), [text for batch in batches for text in batch.texts])
-
-
-def minibatches(B, passes, parts, device):
-    """The problem indices of each optimizer step: `passes` times all B problems, each time shuffled and cut in `parts`."""
-    for _ in range(passes):
-        order = torch.randperm(B) if parts > 1 else torch.arange(B)
-        yield from order.to(device).tensor_split(parts)
-
-
-def micro_batches(problems, G, rows):
-    """Cut problem indices in runs of at most `rows` completions, so that a pass fits: (problem indices, completion indices) of each."""
-    for part in problems.split(max(1, rows // G)) if len(problems) else ():
-        yield part, completions_of(part, G)
-
-
-class RatioTally:
-    """What the clip did to the tokens of one rollout, over all updates: counted as a token's push ends, which depends on the sign of Â."""
-
-    def __init__(self, eps_low, eps_high):
-        self.low, self.high = 1 - eps_low, 1 + eps_high
-        self.total, self.largest, self.up, self.down, self.tokens = 0.0, 0.0, 0, 0, 0
-
-    @torch.no_grad()
-    def add(self, ratio, advantage, mask):
-        """ratio (N, T), advantage (N, T) or (N, 1), mask (N, T)"""
-        self.up += ((ratio > self.high) & (advantage > 0) & mask).sum().item()
-        self.down += ((ratio < self.low) & (advantage < 0) & mask).sum().item()
-        self.total += ratio[mask].sum().item()
-        self.largest = max(self.largest, ratio[mask].max().item())
-        self.tokens += mask.sum().item()
-
-    def numbers(self):
-        if not self.tokens:
-            return {"clipped_up": 0.0, "clipped_down": 0.0, "ratio_mean": 1.0, "ratio_max": 1.0}
-        return {
-            "clipped_up": self.up / self.tokens,
-            "clipped_down": self.down / self.tokens,
-            "ratio_mean": self.total / self.tokens,
-            "ratio_max": self.largest,
-        }
-
-
-def summary(batch):
-    """What there is to say of a rollout, whatever learns from it."""
+def rollout_metrics(batch):
+    """Metrics of a rollout, common to all algorithms."""
     return {
         "reward": batch.rewards.mean().item(),
         "length": batch.lengths.float().mean().item(),
         "ended": batch.ended.float().mean().item(),
     }
+
+
+def sample_lines(step, problems, batch, few=4):
+    """Lines for samples.txt: the first completion of each of the first few problems."""
+    for problem, texts, rewards in zip(problems[:few], batch.texts, batch.rewards, strict=False):
+        yield f"step {step}  {problem.prompt} {texts[0]}  reward {rewards[0].item():g}"
+
+
+def pass_at_1(model, task, problems, samples=8, seed=0):
+    """The share of correct completions at temperature 1, over `samples` of each problem. The
+    random state of the run is not touched.
+    """
+    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    batch = sample_completions(model, task, problems, samples, generator=generator)
+    return batch.correct.float().mean().item()

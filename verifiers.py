@@ -1,54 +1,63 @@
-"""The tasks: draw a problem, write a demonstration of it, verify a completion.
+"""The tasks: draw a problem, demonstrate it, verify a completion.
 
-A task is what makes the reward *verifiable* (RLVR): the reward is computed from the text by a program, not by a model. `verify` reads
-untrusted text that a language model wrote, so it parses, never evaluates, never raises, and takes time linear in the text.
+The reward is *verifiable* (the V of RLVR): a program computes it from the text, not a model.
+`verify` reads untrusted text that a language model wrote. It parses and never evaluates, it never
+raises, and its time is linear in the length of the text.
 
-    countdown   reach a target from the given numbers:     `3 4 7 9=25:`      -> `9+4*(7-3)`
-    carry       add column by column, units first:         `347+586:`         -> `13 13 09`
-    order       subtract, from the left or from the right: `28-11-4:`         -> `28-11=17,17-4=13`
-    chain       count up and down from a digit:            `5++-+:`           -> `6767`
-    code        write the program behind the examples:     `1>5,2>7,3>9:`     -> `x*2+3`
+    countdown   reach a target with the given numbers:      3 4 7 9=25:     -> 9+4*(7-3)
+    carry       add column by column, units first:          347+586:        -> 13 13 09
+    order       subtract from the left or from the right:   28-11-4:        -> 28-11=17,17-4=13
+    chain       count up and down from a digit:             5++-+:          -> 6767
+    code        write the program behind the examples:      1>5,2>7,3>9:    -> x*2+3
 
-What RL does to a model depends on what is wrong with its demonstrations, and each task errs in its own way. countdown: never; its
-solutions are many and diverse. carry: each carry is dropped, four times out of five. order: the reading that one problem in five needs
-is as rare as if it were noise. chain: two steps of five are noise. code: a constant is off by one, once in five.
+What RL does to a base model depends on what is wrong with its demonstrations:
 
-`python verifiers.py` prints a few problems of each task with demonstrations and verdicts.
+    countdown   nothing is wrong: solutions are correct and diverse
+    carry       each carry is dropped in four cases out of five
+    order       the reading that one problem in five needs is demonstrated rarely
+    chain       two steps out of five are noise
+    code        in one case out of five a constant is off by one
+
+    python verifiers.py        prints problems, demonstrations and rewards of each task
 """
 
 import hashlib
 import random
 from typing import NamedTuple
 
-from expressions import OPERATORS, evaluate_expression, write_expression
+from support.expressions import OPERATORS, evaluate_expression, join, write_expression
+from support.settings import fail, option
 
 
 class Problem(NamedTuple):
-    """One question. `prompt` is what the model reads, and all it reads; `data` is what the verifier needs."""
-
     task: str
     level: int
-    prompt: str
-    data: tuple
+    prompt: str  # all that the model reads
+    data: tuple  # what the verifier needs
 
 
 class Task:
-    """What a task provides. All prompts are left-padded to `prompt_width` tokens, in pretraining as in RL, so that no attention mask
-    is needed anywhere; `max_tokens` is the longest completion that is sampled, end-of-sequence token included.
+    """What a task provides.
+
+    Prompts are left-padded to `prompt_width` tokens, in pretraining as in RL, so that no attention
+    mask is needed. `max_tokens` is the length of the longest completion, EOS included.
     """
 
     name: str
     levels: tuple  # the difficulties, easiest first
-    pretrain_levels: tuple  # what the base has demonstrations of, unless told otherwise,
-    train_levels: tuple  # what RL is rewarded on,
-    test_levels: tuple  # and what is asked in the end
-    pretrain_steps: int  # steps of 64 demonstrations in which a base learns what is in them,
-    size = (4, 128, 4)  # and the layers, width and heads that are enough for it
+    pretrain_levels: tuple  # the base has seen demonstrations of these
+    train_levels: tuple  # RL is rewarded on these
+    test_levels: tuple  # evaluations ask these
+    pretrain_steps: int  # of 64 demonstrations: enough for a base to learn the task
+    size = (4, 128, 4)  # layers, width and heads that are enough for it
     prompt_width: int
     max_tokens: int
 
+    def problem(self, level, prompt, data):
+        return Problem(task=self.name, level=level, prompt=prompt, data=data)
+
     def sample(self, rng, level):
-        """A random `Problem` at this level, drawn with `rng` (a random.Random)."""
+        """A random `Problem` of this level. rng: a random.Random."""
         raise NotImplementedError
 
     def demonstrate(self, problem, rng):
@@ -56,7 +65,7 @@ class Task:
         raise NotImplementedError
 
     def solve(self, problem):
-        """A correct completion, always the same."""
+        """A correct completion, always the same one."""
         raise NotImplementedError
 
     def verify(self, problem, completion):
@@ -64,8 +73,9 @@ class Task:
         raise NotImplementedError
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
-# The held-out split: a fixed hash of what the model reads. No list of test problems exists that a script could forget to respect.
+# --------------------------------------------------------------------------------------------------
+# Levels, and the held-out split. The split is a hash of what the model reads: there is no list of
+# test problems that a script could forget to respect.
 
 
 def level_name(levels):
@@ -73,13 +83,47 @@ def level_name(levels):
     return str(levels[0]) if len(levels) == 1 else f"{levels[0]}-{levels[-1]}"
 
 
+def level_range(text):
+    """`4` -> (4,), `2-4` -> (2, 3, 4). ValueError if the text is neither."""
+    ends = text.split("-")
+    if not (len(ends) <= 2 and all(end.isdecimal() and len(end) <= 3 for end in ends)):
+        raise ValueError(f"{text!r} is not a level like 4 nor a range like 2-4")
+    levels = tuple(range(int(ends[0]), int(ends[-1]) + 1))
+    if not levels:
+        raise ValueError(f"{text!r} is an empty range of levels")
+    return levels
+
+
+def check_levels(task, levels, default):
+    """The levels to use, a tuple. None stands for the task's own: default is `train_levels`, say.
+    ValueError if the task (its name) has no such level.
+    """
+    for level in levels or ():
+        if level not in TASKS[task].levels:
+            known = ", ".join(map(str, TASKS[task].levels))
+            raise ValueError(f"--level {level}: {task} has no such level, choose from {known}")
+    return tuple(levels or getattr(TASKS[task], default))
+
+
+def task_option():
+    """The field `task` of a script's settings."""
+    return option("countdown", "what to solve", choices=TASKS)
+
+
+def level_option():
+    """The field `level`. Its default, the task's own levels, is filled in by `check_levels`."""
+    about = "difficulty, 4 or 2-4; default: the task's own"
+    return option(None, about, convert=level_range)
+
+
 def is_held_out(problem):
-    """One problem in ten is never seen in pretraining nor in RL."""
-    return hashlib.sha256(f"{problem.task} {problem.prompt}".encode()).digest()[0] % 10 == 0
+    """One problem in ten is never seen, neither in pretraining nor in RL."""
+    digest = hashlib.sha256(f"{problem.task} {problem.prompt}".encode()).digest()
+    return digest[0] % 10 == 0
 
 
-def draw(task, levels, rng, held_out=False):
-    """One problem from the training split, or from the held-out split; of several levels one is drawn at random."""
+def sample_problem(task, levels, rng, held_out=False):
+    """One problem of the training split or of the held-out split, at one of the levels."""
     level = levels[0] if len(levels) == 1 else rng.choice(levels)
     while True:
         problem = task.sample(rng, level)
@@ -88,26 +132,33 @@ def draw(task, levels, rng, held_out=False):
 
 
 def held_out_problems(task, levels, n, seed=0):
-    """`n` distinct held-out problems, the same for every model. ValueError when the levels have not that many."""
+    """`n` distinct held-out problems, the same for every model. One line and exit code 2 if the
+    levels have fewer.
+    """
     rng, problems, misses = random.Random(f"held-out {seed}"), {}, 0
     while len(problems) < n:
-        problem = draw(task, levels, rng, held_out=True)
+        problem = sample_problem(task, levels, rng, held_out=True)
         misses = misses + 1 if problem.prompt in problems else 0
         if misses > 1000:
-            raise ValueError(f"{task.name} level {level_name(levels)} has only about {len(problems)} distinct held-out problems, not {n}")
+            fail(
+                f"{task.name} level {level_name(levels)} has only about {len(problems)} "
+                f"distinct held-out problems, not {n}"
+            )
         problems.setdefault(problem.prompt, problem)
     return list(problems.values())
 
 
-# ---------------------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # countdown
 
 
 class Countdown(Task):
-    """`level` numbers from 1-9 and a target from 1-99: write the target with each number exactly once, `+ - *` and parentheses.
+    """Reach a target from 1-99 with `level` numbers from 1-9, each used exactly once, with
+    `+ - *` and parentheses.
 
-    `2 3 5 8=33:` -> `(8+3)*(5-2)`. The target is the value of a random expression, so every problem has a solution. Demonstrations
-    are correct and diverse: an expression drawn uniformly from all expression trees that reach the target.
+    `2 3 5 8=33:` -> `(8+3)*(5-2)`. The target is the value of a random expression, so every
+    problem has a solution. A demonstration is drawn uniformly from all expression trees that reach
+    the target.
     """
 
     name = "countdown"
@@ -126,30 +177,37 @@ class Countdown(Task):
                 values.append(OPERATORS[rng.choice("+-*")](a, b))
             target = values[0]
             if 1 <= target <= 99:
-                return Problem(self.name, level, " ".join(map(str, numbers)) + f"={target}:", (numbers, target))
+                prompt = " ".join(map(str, numbers)) + f"={target}:"
+                return self.problem(level, prompt, (numbers, target))
 
     def demonstrate(self, problem, rng):
-        return write_expression(*problem.data, lambda options, weights: rng.choices(options, weights)[0])[0]
+        text, _ = write_expression(*problem.data, lambda *options: rng.choices(*options)[0])
+        return text
 
     def solve(self, problem):
-        return write_expression(*problem.data, lambda options, weights: options[0])[0]
+        text, _ = write_expression(*problem.data, lambda options, weights: options[0])
+        return text
 
     def verify(self, problem, completion):
         numbers, target = problem.data
-        # Numbers first: with each used once, no product can grow beyond what an integer holds in a glance.
+        # The numbers come first: with each used once, no product can grow large.
         if sorted(c for c in completion if c in "123456789") != [str(n) for n in numbers]:
             return 0.0
         return float(evaluate_expression(completion) == target)
 
 
 class Carry(Task):
-    """Add two numbers of `level` digits: write the sum of each column, units first, two digits each, the incoming carry included.
+    """Add two numbers of `level` digits. Write the sum of each column, units first, with two
+    digits, the incoming carry included.
 
-    `347+586:` -> `13 13 09`, for 7+6 = 13, 4+8+1 = 13, 3+5+1 = 09, and the answer is 933. (The numbers stand right-aligned in fields of
-    12, as on paper, so that a column is always at the same place.) Demonstrations forget an incoming carry in
-    `dropped` of the cases: at each step the right continuation is known but rare, and a long sum needs many of them in a row.
+    `347+586:` -> `13 13 09`: 7+6 = 13, 4+8+1 = 13, 3+5+1 = 09, so the answer is 933. In the prompt
+    each number is right-aligned in a field of 12, so a column is always at the same position.
 
-    a+b and b+a have one answer, and the split does not know: of the shortest sums most held-out ones have their twin in training.
+    Demonstrations drop an incoming carry in a share `dropped` of the cases. At each step the right
+    continuation is known but rare, and a long sum needs many of them in a row.
+
+    a+b and b+a have one answer, and the split does not know this: most held-out sums of two digits
+    have their twin in the training split.
     """
 
     name = "carry"
@@ -164,7 +222,7 @@ class Carry(Task):
     def sample(self, rng, level):
         a, b = (tuple(rng.randint(0 if i else 1, 9) for i in range(level)) for _ in "ab")
         prompt = "".join(map(str, a)).rjust(12) + "+" + "".join(map(str, b)).rjust(12) + ":"
-        return Problem(self.name, level, prompt, (a, b))
+        return self.problem(level, prompt, (a, b))
 
     def _columns(self, problem, keep_carry):
         written, carry = [], 0
@@ -181,14 +239,16 @@ class Carry(Task):
         return self._columns(problem, lambda: True)
 
     def verify(self, problem, completion):
-        return float(completion == self.solve(problem))  # the whole derivation: each column is part of the answer
+        return float(completion == self.solve(problem))  # every column counts
 
 
 class Order(Task):
-    """Subtract `level` numbers, one subtraction at a time: `28-11-4:` -> `28-11=17,17-4=13` from the left, as everyone reads it.
+    """Subtract `level` numbers, one step at a time, from the left: `28-11-4:` ->
+    `28-11=17,17-4=13`.
 
-    But one problem in five wants it from the right, `11-4=7,28-7=21`, and nothing in the prompt says which one: the wanted reading
-    is ambiguous by construction. Demonstrations read from the right in `rare` of the cases, whatever is wanted.
+    One problem in five wants it from the right, `11-4=7,28-7=21`. Nothing in the prompt says so:
+    the reading is ambiguous by construction, a fixed hash of the prompt. Demonstrations read from
+    the right in a share `rare` of the cases, whatever is wanted.
     """
 
     name = "order"
@@ -202,10 +262,12 @@ class Order(Task):
     def sample(self, rng, level):
         while True:
             numbers = tuple(rng.randint(1, 30) for _ in range(level))
-            if all(0 <= value <= 30 for from_left in (True, False) for _, _, value in self._steps(numbers, from_left)):
+            both = self._steps(numbers, True) + self._steps(numbers, False)
+            if all(0 <= value <= 30 for _, _, value in both):
                 prompt = "-".join(map(str, numbers)) + ":"
-                from_left = hashlib.sha256(f"the reading of {prompt}".encode()).digest()[0] % 5 != 0
-                return Problem(self.name, level, prompt, (numbers, from_left))
+                digest = hashlib.sha256(f"the reading of {prompt}".encode()).digest()
+                from_left = digest[0] % 5 != 0
+                return self.problem(level, prompt, (numbers, from_left))
 
     def _steps(self, numbers, from_left):
         """(minuend, subtrahend, difference) of each step."""
@@ -218,7 +280,8 @@ class Order(Task):
         return steps
 
     def _write(self, problem, from_left):
-        return ",".join(f"{a}-{b}={value}" for a, b, value in self._steps(problem.data[0], from_left))
+        steps = self._steps(problem.data[0], from_left)
+        return ",".join(f"{a}-{b}={value}" for a, b, value in steps)
 
     def demonstrate(self, problem, rng):
         return self._write(problem, rng.random() >= self.rare)
@@ -231,9 +294,11 @@ class Order(Task):
 
 
 class Chain(Task):
-    """Count up and down from a digit, stopping at 0 and at 9, `level` times: `5++-+:` -> `6767`. In demonstrations a step is, with
-    probability `noise`, any digit. The likeliest step is always the right one, so a lower temperature alone solves everything: the
-    temperature control.
+    """Count up and down from a digit, `level` times, never below 0 nor above 9: `5++-+:` -> `6767`.
+
+    In demonstrations a step is a random digit with probability `noise`. The likeliest step is
+    always the right one, so a lower temperature alone solves everything. This task is the control:
+    a claim that RL expands what a base can do must not hold here.
     """
 
     name = "chain"
@@ -247,7 +312,7 @@ class Chain(Task):
 
     def sample(self, rng, level):
         start, steps = rng.randint(0, 9), "".join(rng.choice("+-") for _ in range(level))
-        return Problem(self.name, level, f"{start}{steps:16}:", (start, steps))
+        return self.problem(level, f"{start}{steps:16}:", (start, steps))
 
     def _totals(self, problem, replace):
         total, steps = problem.data
@@ -258,7 +323,10 @@ class Chain(Task):
         return "".join(written)
 
     def demonstrate(self, problem, rng):
-        return self._totals(problem, lambda total: rng.randint(0, 9) if rng.random() < self.noise else total)
+        def noisy(total):
+            return rng.randint(0, 9) if rng.random() < self.noise else total
+
+        return self._totals(problem, noisy)
 
     def solve(self, problem):
         return self._totals(problem, lambda total: total)
@@ -268,11 +336,14 @@ class Chain(Task):
 
 
 class Code(Task):
-    """Program synthesis: three examples of a function of x, and the completion is the function, an expression of `level` operators, the
-    digits 1-9 and x. `1>5,2>7,3>9:` -> `x*2+3`. It is run on hidden inputs, and the reward is the share of those tests it passes.
+    """Write a function of x from three examples: `1>5,2>7,3>9:` -> `x*2+3`.
 
-    Demonstrations are off by one in one constant in about `slip` of the cases (a constant stays within 1-9). Two functions may agree on
-    the examples and not beyond: then the verifier has one of them in mind. That is one prompt in a thousand.
+    The function has `level` operators, the digits 1-9 and x. It is run on hidden inputs, and the
+    reward is the share of these tests that it passes. In demonstrations one constant is off by one
+    in about a share `slip` of the cases (a constant stays within 1-9).
+
+    Two functions may agree on the examples and differ on the hidden inputs. The verifier then
+    wants one of them.
     """
 
     name = "code"
@@ -288,34 +359,35 @@ class Code(Task):
         while True:
             parts = [(rng.choice(("x", str(rng.randint(1, 9)))), 3) for _ in range(level + 1)]
             while len(parts) > 1:  # join two at random until one is left
-                (a, a_precedence), (b, b_precedence) = (parts.pop(rng.randrange(len(parts))) for _ in "ab")
-                symbol = rng.choice("+-*")
-                precedence = 2 if symbol == "*" else 1
-                a = f"({a})" if a_precedence < precedence else a
-                b = f"({b})" if b_precedence < precedence or (symbol == "-" and b_precedence == 1) else b
-                parts.append((a + symbol + b, precedence))
+                left, right = (parts.pop(rng.randrange(len(parts))) for _ in "ab")
+                parts.append(join(rng.choice("+-*"), left, right))
             text = parts[0][0]
             values = [evaluate_expression(text, x) for x in self.shown]
             if all(0 <= value <= 99 for value in values) and len(set(values)) > 1:
-                prompt = ",".join(f"{x}>{value}" for x, value in zip(self.shown, values, strict=True)) + ":"
-                return Problem(self.name, level, prompt, (text,))
+                examples = zip(self.shown, values, strict=True)
+                prompt = ",".join(f"{x}>{value}" for x, value in examples) + ":"
+                return self.problem(level, prompt, (text,))
 
     def demonstrate(self, problem, rng):
         (text,) = problem.data
         constants = [i for i, character in enumerate(text) if character in "123456789"]
         if constants and rng.random() < self.slip:
             i = rng.choice(constants)
-            text = text[:i] + str(min(9, max(1, int(text[i]) + rng.choice((-1, 1))))) + text[i + 1 :]
+            wrong = min(9, max(1, int(text[i]) + rng.choice((-1, 1))))
+            text = text[:i] + str(wrong) + text[i + 1 :]
         return text
 
     def solve(self, problem):
         return problem.data[0]
 
     def verify(self, problem, completion):
-        if len(completion) >= self.max_tokens:  # no such completion can be sampled, and a long product would take long
+        if len(completion) >= self.max_tokens:  # cannot be sampled, and a product could grow large
             return 0.0
-        wanted = [evaluate_expression(problem.data[0], x) for x in self.hidden]
-        return sum(evaluate_expression(completion, x) == value for x, value in zip(self.hidden, wanted, strict=True)) / len(wanted)
+        (text,) = problem.data
+        passed = [
+            evaluate_expression(completion, x) == evaluate_expression(text, x) for x in self.hidden
+        ]
+        return sum(passed) / len(passed)
 
 
 TASKS = {task.name: task for task in (Countdown(), Carry(), Order(), Chain(), Code())}
@@ -327,8 +399,9 @@ def main():
         for level in sorted({task.levels[0], task.test_levels[0]}):
             problem = task.sample(rng, level)
             print(f"{task.name}, level {level}: {problem.prompt}")
-            wrong = task.demonstrate(problem, rng)[:-1]
-            for completion in (task.solve(problem), task.demonstrate(problem, rng), task.demonstrate(problem, rng), wrong):
+            cut = task.demonstrate(problem, rng)[:-1]
+            demonstrations = (task.demonstrate(problem, rng) for _ in range(2))
+            for completion in (task.solve(problem), *demonstrations, cut):
                 print(f"    {completion:40} reward {task.verify(problem, completion):.2g}")
 
 

@@ -1,26 +1,34 @@
+"""The GPT against the textbook formula, the cache against the model without one, and sampling
+against the softmax, in float64.
+"""
+
+import itertools
 import math
 
 import pytest
 import torch
+from tiny import noisy
 
-from model import GPT, Cache, keep_nucleus, log_probs, sample
-from tokenizer import EOS, PAD, VOCAB_SIZE
+from model import GPT, Cache, keep_nucleus, log_probs, sample_tokens, set_compute_dtype
+from support.tokenizer import EOS, PAD, VOCAB_SIZE
 
 CLOSE = dict(rtol=0, atol=1e-12)
 
 
 def small(seed=0, **kwargs):
-    """A float64 model far from its initialisation, so that attention is not uniform and positions matter."""
     torch.manual_seed(seed)
-    model = GPT(**dict(layers=2, width=16, heads=2, context=32) | kwargs).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    return model
+    return noisy(GPT(**dict(layers=2, width=16, heads=2, context=32) | kwargs).double())
 
 
 def random_tokens(*shape, seed=1):
     return torch.randint(0, VOCAB_SIZE, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def whole_texts(prompts, completions):
+    """prompts (B, P), completions (B, G, T) -> (B·G, P + T)"""
+    B, G, _ = completions.shape
+    texts = [torch.cat((prompts[b], completions[b, g])) for b in range(B) for g in range(G)]
+    return torch.stack(texts)
 
 
 def test_reference_size_is_what_the_readme_says():
@@ -57,64 +65,74 @@ def test_attention_is_the_textbook_formula():
 @pytest.mark.parametrize("P", range(1, 9))
 @pytest.mark.parametrize("G", [1, 3])
 def test_at_states_equals_the_uncached_model(P, G):
-    model, prompts, completions = small(), random_tokens(4, P), random_tokens(4 * G, 6, seed=2)
-    whole = torch.cat((prompts.repeat_interleave(G, dim=0), completions), dim=1)
-    expected = model(whole)[:, P - 1 : -1]
+    model, prompts, completions = small(), random_tokens(4, P), random_tokens(4, G, 6, seed=2)
+    expected = model(whole_texts(prompts, completions))[:, P - 1 : -1].view(4, G, 6, VOCAB_SIZE)
     torch.testing.assert_close(model.at_states(prompts, completions), expected, **CLOSE)
-    torch.testing.assert_close(model.at_states(prompts, completions[:, :1]), expected[:, :1], **CLOSE)
+    first = model.at_states(prompts, completions[..., :1])
+    torch.testing.assert_close(first, expected[:, :, :1], **CLOSE)
 
 
-def test_gradients_flow_through_the_shared_prompt():
-    model, prompts, completions = small(), random_tokens(2, 5), random_tokens(6, 4, seed=2)
-    weight = torch.randn(6, 4, VOCAB_SIZE, dtype=torch.float64)
+@pytest.mark.parametrize("G", [1, 3])
+def test_gradients_flow_through_the_shared_prompt(G):
+    model, prompts, completions = small(), random_tokens(2, 5), random_tokens(2, G, 4, seed=2)
+    weight = torch.randn(2, G, 4, VOCAB_SIZE, dtype=torch.float64)
     parameters = list(model.parameters())
-    shared = torch.autograd.grad((model.at_states(prompts, completions) * weight).sum(), parameters)
-    whole = torch.cat((prompts.repeat_interleave(3, dim=0), completions), dim=1)
-    plain = torch.autograd.grad((model(whole)[:, 4:-1] * weight).sum(), parameters)
-    for a, b in zip(shared, plain, strict=True):
+    shared = (model.at_states(prompts, completions) * weight).sum()
+    plain = (model(whole_texts(prompts, completions))[:, 4:-1] * weight.flatten(0, 1)).sum()
+    gradients = (torch.autograd.grad(scalar, parameters) for scalar in (shared, plain))
+    for a, b in zip(*gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("P", range(1, 9))
 def test_cached_logits_equal_uncached_and_survive_dropped_rows(P):
-    model, prompts, completions = small(), random_tokens(3, P), random_tokens(6, 7, seed=2)
-    whole = torch.cat((prompts.repeat_interleave(2, dim=0), completions), dim=1)
-    expected = model(whole)[:, P:]
+    """Token by token. The buffers are NaN where nothing has been written yet."""
+    model, prompts, completions = small(), random_tokens(3, P), random_tokens(3, 2, 7, seed=2)
+    expected = model(whole_texts(prompts, completions))[:, P:]  # (6, 7, V)
     _, keys_values = model.transform(prompts)
-    cache = Cache(keys_values, [tuple(torch.full((6, 2, 7, 8), torch.nan).double() for _ in "kv") for _ in range(2)])
-    rows = torch.arange(6)
+    empty = torch.full((3, 2, 2, 7, 8), torch.nan).double()
+    cache = Cache(keys_values, [(empty.clone(), empty.clone()) for _ in range(2)])
+    rows, grid = torch.arange(6), (3, 2)
     for t in range(7):
         if t in (2, 5):  # drop some, and then some of those that are left
             kept = torch.tensor([0, 2, 3, 5]) if t == 2 else torch.tensor([1, 2])
             cache.keep(kept)
-            rows = rows[kept]
-        logits, _ = model.transform(completions[rows, t : t + 1], cache)
-        torch.testing.assert_close(logits[:, 0], expected[rows, t], **CLOSE)
+            rows, grid = rows[kept], (len(kept), 1)
+        tokens = completions.flatten(0, 1)[rows, t].view(*grid, 1)
+        logits, _ = model.transform(tokens, cache)
+        assert logits.shape == (*grid, 1, VOCAB_SIZE)
+        torch.testing.assert_close(logits.flatten(0, 2), expected[rows, t], **CLOSE)
     assert rows.tolist() == [2, 3]
 
 
 def test_a_sequence_beyond_the_context_is_refused():
     with pytest.raises(ValueError, match="longer than the model's context of 32"):
         small()(random_tokens(1, 33))
+    with pytest.raises(ValueError, match="longer than the model's context of 32"):
+        small().at_states(random_tokens(2, 20), random_tokens(2, 2, 14))
 
 
 def test_temperature_divides_the_logits():
-    logits, tokens = torch.randn(5, 7, VOCAB_SIZE, dtype=torch.float64) * 3, random_tokens(5, 7)
+    logits = torch.randn(5, 2, 7, VOCAB_SIZE, dtype=torch.float64) * 3
+    tokens = random_tokens(5, 2, 7)
     logp = log_probs(logits, tokens, temperature=0.7)
-    for i in range(5):
-        for t in range(7):
-            z = sum(math.exp(x / 0.7) for x in logits[i, t])
-            assert math.isclose(logp[i, t], math.log(math.exp(logits[i, t, tokens[i, t]] / 0.7) / z), rel_tol=1e-12)
+    assert logp.shape == tokens.shape
+    for i in itertools.product(range(5), range(2), range(7)):
+        z = sum(math.exp(x / 0.7) for x in logits[i])
+        expected = math.log(math.exp(logits[i][tokens[i]] / 0.7) / z)
+        assert math.isclose(logp[i], expected, rel_tol=1e-12)
 
 
 def test_the_nucleus_is_the_smallest_set_that_reaches_top_p():
     probs = torch.tensor([[0.1, 0.45, 0.05, 0.4], [0.97, 0.01, 0.01, 0.01]], dtype=torch.float64)
-    for top_p, kept in [(0.3, [[1], [0]]), (0.44, [[1], [0]]), (0.5, [[1, 3], [0]]), (0.9, [[0, 1, 3], [0]])]:
+    sets = {0.3: [[1], [0]], 0.44: [[1], [0]], 0.5: [[1, 3], [0]], 0.9: [[0, 1, 3], [0]]}
+    for top_p, kept in sets.items():
         cut = keep_nucleus(probs.log(), top_p)
         assert [row.isfinite().nonzero().flatten().tolist() for row in cut] == kept
 
 
-# ----------------------------------------------------------------------------------------------------------------- sampling
+# --------------------------------------------------------------------------------------------------
+# Sampling
 
 
 def with_bias(model, **bias):
@@ -127,65 +145,91 @@ def with_bias(model, **bias):
     return model
 
 
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_samples_have_the_group_as_an_axis():
+    s = sample_tokens(small(), random_tokens(5, 4), 3, 6, generator=seeded(0))
+    assert s.tokens.shape == s.mask.shape == s.logp.shape == (5, 3, 6)
+    assert s.ended.shape == (5, 3)
+
+
 @pytest.mark.parametrize("temperature", [0.6, 1.0, 1.7])
 def test_sampled_log_probs_equal_teacher_forced_ones(temperature):
     model, prompts = with_bias(small(), eos=2.0), random_tokens(5, 4)
-    s = sample(model, prompts, 8, 12, temperature, generator=torch.Generator().manual_seed(3))
-    lengths = s.mask.sum(dim=1)
-    assert len(set(lengths.tolist())) > 4, "ragged, so finished rows were dropped on the way"
+    s = sample_tokens(model, prompts, 8, 12, temperature, generator=seeded(3))
+    lengths = s.mask.sum(dim=-1).flatten()
+    assert len(set(lengths.tolist())) > 4, "ragged, so ended rows were dropped on the way"
     expected = log_probs(model.at_states(prompts, s.tokens), s.tokens, temperature)
     torch.testing.assert_close(s.logp, torch.where(s.mask, expected, 0.0), **CLOSE)
 
 
 def test_log_probs_under_a_nucleus_are_renormalised():
     model, prompts = small(), random_tokens(3, 4)
-    s = sample(model, prompts, 4, 6, 0.8, top_p=0.5, generator=torch.Generator().manual_seed(3))
+    s = sample_tokens(model, prompts, 4, 6, 0.8, top_p=0.5, generator=seeded(3))
     logits = model.at_states(prompts, s.tokens) / 0.8
-    expected = log_probs(keep_nucleus(logits.flatten(0, 1), 0.5).view_as(logits), s.tokens)
+    expected = log_probs(keep_nucleus(logits.flatten(0, 2), 0.5).view_as(logits), s.tokens)
     torch.testing.assert_close(s.logp, torch.where(s.mask, expected, 0.0), **CLOSE)
 
 
 def test_the_mask_holds_the_first_eos_and_nothing_after_it():
-    s = sample(with_bias(small(), eos=2.0), random_tokens(5, 4), 8, 12, generator=torch.Generator().manual_seed(4))
-    for tokens, mask, ended in zip(s.tokens.tolist(), s.mask.tolist(), s.ended.tolist(), strict=True):
+    s = sample_tokens(with_bias(small(), eos=2.0), random_tokens(5, 4), 8, 12, generator=seeded(4))
+    rows = (x.flatten(0, 1).tolist() for x in (s.tokens, s.mask, s.ended))
+    for tokens, mask, ended in zip(*rows, strict=True):
         length = tokens.index(EOS) + 1 if EOS in tokens else 12
         assert mask == [t < length for t in range(12)]
         assert ended == (EOS in tokens)
         assert all(token == PAD for token in tokens[length:])
-    assert 0 < s.ended.sum() < len(s.ended)
+    assert 0 < s.ended.sum() < s.ended.numel()
 
 
 def test_a_sampled_pad_is_a_token_like_any_other():
-    s = sample(with_bias(small(), pad=6.0, eos=2.0), random_tokens(5, 4), 8, 12, generator=torch.Generator().manual_seed(4))
+    model = with_bias(small(), pad=6.0, eos=2.0)
+    s = sample_tokens(model, random_tokens(5, 4), 8, 12, generator=seeded(4))
     assert ((s.tokens == PAD) & s.mask).any(), "a mask inferred from token ids would lose these"
 
 
 def test_sampling_frequencies_follow_the_softmax():
+    def assert_follows(tokens, p):
+        observed = torch.bincount(tokens, minlength=VOCAB_SIZE).double() / len(tokens)
+        assert ((observed - p).abs() < 5 * (p * (1 - p) / len(tokens)).sqrt() + 1e-9).all()
+        return observed
+
     model, prompts, n = small(), random_tokens(1, 4), 40_000
-    s = sample(model, prompts, n, 2, 1.3, generator=torch.Generator().manual_seed(5))
+    tokens = sample_tokens(model, prompts, n, 2, 1.3, generator=seeded(5)).tokens[0]  # (n, 2)
     first = torch.softmax(model(prompts)[0, -1] / 1.3, dim=-1)
-    observed = torch.bincount(s.tokens[:, 0], minlength=VOCAB_SIZE).double() / n
-    assert ((observed - first).abs() < 5 * (first * (1 - first) / n).sqrt() + 1e-9).all()
-    token = int(observed.argmax() if int(observed.argmax()) != EOS else observed.argsort()[-2])
-    second = torch.softmax(model(torch.cat((prompts, torch.tensor([[token]])), dim=1))[0, -1] / 1.3, dim=-1)
-    after = s.tokens[s.tokens[:, 0] == token, 1]
-    observed = torch.bincount(after, minlength=VOCAB_SIZE).double() / len(after)
-    assert ((observed - second).abs() < 5 * (second * (1 - second) / len(after)).sqrt() + 1e-9).all()
+    likeliest = assert_follows(tokens[:, 0], first).argsort(descending=True)
+    token = next(i for i in likeliest.tolist() if i != EOS)
+    text = torch.cat((prompts, torch.tensor([[token]])), dim=1)
+    second = torch.softmax(model(text)[0, -1] / 1.3, dim=-1)
+    assert_follows(tokens[tokens[:, 0] == token, 1], second)
+
+
+def test_completions_are_sampled_from_their_own_prompt():
+    """With groups of different prompts: the frequencies of each group are those of its prompt."""
+    model, prompts, n = small(), random_tokens(3, 4), 20_000
+    s = sample_tokens(model, prompts, n, 1, generator=seeded(6))
+    for b in range(3):
+        p = torch.softmax(model(prompts[b : b + 1])[0, -1], dim=-1)
+        observed = torch.bincount(s.tokens[b, :, 0], minlength=VOCAB_SIZE).double() / n
+        assert ((observed - p).abs() < 5 * (p * (1 - p) / n).sqrt() + 1e-9).all()
 
 
 def test_temperature_zero_is_greedy():
     model, prompts = small(), random_tokens(3, 4)
-    s = sample(model, prompts, 2, 5, temperature=0)
-    for i in range(6):
-        text = prompts[i // 2]
-        for t in range(int(s.mask[i].sum())):
-            assert s.tokens[i, t] == model(text[None])[0, -1].argmax()
-            text = torch.cat((text, s.tokens[i, t : t + 1]))
+    s = sample_tokens(model, prompts, 2, 5, temperature=0)
+    for b in range(3):
+        for g in range(2):
+            text = prompts[b]
+            for t in range(int(s.mask[b, g].sum())):
+                assert s.tokens[b, g, t] == model(text[None])[0, -1].argmax()
+                text = torch.cat((text, s.tokens[b, g, t : t + 1]))
 
 
 def test_a_generator_makes_sampling_repeatable():
     model, prompts = small(), random_tokens(3, 4)
-    runs = [sample(model, prompts, 4, 6, generator=torch.Generator().manual_seed(s)).tokens for s in (7, 7, 8)]
+    runs = [sample_tokens(model, prompts, 4, 6, generator=seeded(s)).tokens for s in (7, 7, 8)]
     assert torch.equal(runs[0], runs[1]) and not torch.equal(runs[0], runs[2])
 
 
@@ -193,12 +237,15 @@ def test_bfloat16_computes_close_to_float32():
     torch.manual_seed(0)
     model, tokens = GPT(layers=2, width=32, heads=2), random_tokens(4, 10)
     exact = model(tokens)
-    model.bfloat16 = True
+    set_compute_dtype(model, "bfloat16")
     rough = model(tokens)
     assert rough.dtype == torch.float32 and 0 < (rough - exact).abs().max() < 0.05
-    s = sample(model, tokens, 3, 5, generator=torch.Generator().manual_seed(0))
+    s = sample_tokens(model, tokens, 3, 5, generator=seeded(0))
     expected = log_probs(model.at_states(tokens, s.tokens), s.tokens)
     assert (torch.where(s.mask, expected, 0.0) - s.logp).abs().max() < 0.05
+    set_compute_dtype(model, "float32")
+    assert torch.equal(model(tokens), exact)
+    assert model.bfloat16() is model, "the method of nn.Module is not shadowed"
 
 
 def test_width_must_be_a_multiple_of_heads():

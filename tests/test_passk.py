@@ -1,3 +1,4 @@
+import csv
 import io
 import itertools
 import json
@@ -7,12 +8,17 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from helpers import TOY_GRPO, refused, words
 
+import grpo
 import passk
 from model import GPT
-from passk import bootstrap, crossing, model_names, pass_at_k, powers_of_two, table
+from passk import crossing, crossing_marks, curve, pass_at_k, powers_of_two, table
 from rollout import Rollout
 from verifiers import TASKS, held_out_problems
+
+# --------------------------------------------------------------------------------------------------
+# The estimator
 
 
 def by_enumeration(n, c, k):
@@ -36,7 +42,9 @@ def test_pass_at_k_is_stable_for_many_samples():
 
 
 def test_pass_at_k_is_unbiased():
-    """Over all 2^6 outcomes of 6 samples at success rate p, the mean estimate is 1 − (1−p)^k exactly; with-replacement is not."""
+    """Over all 2^6 outcomes of 6 samples at success rate p, the mean estimate is 1 − (1−p)^k
+    exactly. That of sampling with replacement is not.
+    """
     n, k, p = 6, 3, 0.3
     weight = [math.comb(n, c) * p**c * (1 - p) ** (n - c) for c in range(n + 1)]
     estimate = pass_at_k(n, np.arange(n + 1), k)
@@ -52,20 +60,19 @@ def test_impossible_counts_are_refused(n, c, k):
 
 
 def test_n_is_the_number_of_samples_of_a_problem():
-    """Pass@1 of one problem solved always and three never is 1/4, whatever the number of problems is."""
+    """pass@1 of one problem solved always and three never is 1/4, however many problems."""
     assert pass_at_k(8, [8, 0, 0, 0], 1).mean() == 0.25
     assert pass_at_k(8, [8, 0, 0, 0], 8).mean() == 0.25
 
 
-def test_bootstrap_intervals_cover_the_truth():
-    rng, hits, widths = np.random.default_rng(0), 0, []
-    for trial in range(200):
-        values = (rng.random((80, 1)) < 0.3).astype(float)
-        low, high = bootstrap(values, resamples=300, seed=trial)
-        hits += low[0] <= 0.3 <= high[0]
-        widths.append((high[0] - low[0]) / (2 * 1.96 * values.std() / 80**0.5))
-    assert 0.88 <= hits / 200 <= 0.99
-    assert np.mean(widths) == pytest.approx(1.0, abs=0.05), "as wide as the normal approximation has it"
+def test_a_curve_has_a_row_for_each_problem_and_a_column_for_each_k():
+    values = curve(4, np.array([0, 1, 4]), [1, 2, 4])
+    expected = [[float(by_enumeration(4, c, k)) for k in (1, 2, 4)] for c in (0, 1, 4)]
+    np.testing.assert_allclose(values, expected, rtol=0, atol=1e-14)
+
+
+# --------------------------------------------------------------------------------------------------
+# Comparing curves
 
 
 def test_crossing_is_the_k_from_which_the_base_stays_ahead():
@@ -74,7 +81,8 @@ def test_crossing_is_the_k_from_which_the_base_stays_ahead():
     assert crossing(ks, [0.1, 0.5, 0.5, 0.8, 0.9], [0.3, 0.4, 0.6, 0.6, 0.7]) == 8
     assert crossing(ks, [0.1, 0.2, 0.3, 0.4, 0.5], [0.3, 0.4, 0.5, 0.6, 0.7]) is None
     assert crossing(ks, [0.4, 0.5, 0.6, 0.7, 0.8], [0.3, 0.4, 0.5, 0.6, 0.7]) is None
-    assert crossing(ks, [0.1, 0.2, 0.3, 0.4, 1.0], [0.3, 0.4, 0.5, 0.6, 1.0]) is None, "a tie in the end is no lead"
+    tied = crossing(ks, [0.1, 0.2, 0.3, 0.4, 1.0], [0.3, 0.4, 0.5, 0.6, 1.0])
+    assert tied is None, "a tie in the end is no lead"
 
 
 def test_the_table_says_who_is_ahead():
@@ -82,25 +90,113 @@ def test_the_table_says_who_is_ahead():
     text = table({"base": base, "grpo": rl}, [1, 2])
     assert "0.150" in text and "0.450" in text
     assert "grpo − base at k = 2: -0.350" in text and "base is ahead from k = 2" in text
+    assert "no crossing" in table({"base": base, "grpo": base + 0.1}, [1, 2])
 
 
-def test_small_things():
-    assert powers_of_two(256) == [1, 2, 4, 8, 16, 32, 64, 128, 256] and powers_of_two(6) == [1, 2, 4]
-    assert model_names(["runs/a/base", "runs/a/grpo"]) == ["base", "grpo"]
-    assert model_names(["runs/a/grpo", "runs/b/grpo"]) == ["runs/a/grpo", "runs/b/grpo"]
+def test_a_picture_marks_where_the_base_overtakes_another_model():
+    def points(*pass_at):
+        return np.array([[1, 2, 4], pass_at, pass_at, pass_at])
+
+    curves = {"base": points(0.1, 0.5, 0.9), "grpo": points(0.3, 0.4, 0.5)}
+    curves["better"] = points(0.3, 0.6, 0.95)
+    ((k, text),) = crossing_marks(curves)
+    assert k == 2 and text == "base ahead of grpo\nfrom k = 2"
+
+
+def test_powers_of_two():
+    assert powers_of_two(256) == [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    assert powers_of_two(6) == [1, 2, 4] and powers_of_two(1) == [1]
+
+
+# --------------------------------------------------------------------------------------------------
+# The evaluation
 
 
 def test_an_evaluation_samples_as_it_is_told_and_counts_only_full_rewards(monkeypatch):
-    told, rewards = [], torch.tensor([1.0, 0.5, 0.0, 1.0])
+    told, rewards = [], torch.tensor([[1.0, 0.5, 0.0, 1.0]])
 
-    def fake(*args):
+    def fake_sampling(*args):
         told.append(args)
-        mask = torch.ones(4, 2, dtype=torch.bool)
-        return Rollout(torch.zeros(4, 3), mask, torch.full((4, 2), -0.5), rewards, torch.ones(4).bool(), ["1", "2", "3", "4"])
+        return Rollout(
+            prompts=torch.zeros(1, 1),
+            completions=torch.zeros(1, 4, 2),
+            mask=torch.ones(1, 4, 2, dtype=torch.bool),
+            logp=torch.full((1, 4, 2), -0.5),
+            rewards=rewards,
+            ended=torch.ones(1, 4, dtype=torch.bool),
+            texts=[["1", "2", "3", "4"]],
+            max_tokens=2,
+        )
 
-    monkeypatch.setattr(passk, "rollout", fake)
-    model, file, problems = GPT(layers=1, width=8, heads=2), io.StringIO(), held_out_problems(TASKS["countdown"], (4,), 2)
-    c = passk.evaluate(model, "a", TASKS["countdown"], problems, 4, 0.6, 0.95, 0, file)
-    assert c.tolist() == [2, 2] and [args[2:6] for args in told] == [([problem], 4, 0.6, 0.95) for problem in problems]
+    monkeypatch.setattr(passk, "sample_completions", fake_sampling)
+    model, file, task = GPT(layers=1, width=8, heads=2), io.StringIO(), TASKS["countdown"]
+    problems = held_out_problems(task, (4,), 2)
+    c = passk.evaluate(model, "a", task, problems, 4, 0.6, 0.95, 7, file)
+    assert c.tolist() == [2, 2]
+    assert [args[2:6] for args in told] == [([problem], 4, 0.6, 0.95) for problem in problems]
+    assert told[0][6] is told[1][6] and told[0][6].initial_seed() == 7
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
-    assert [row["reward"] for row in rows] == rewards.tolist() * 2 and rows[0]["logp"] == -1.0 and rows[0]["tokens"] == 2
+    assert [row["reward"] for row in rows] == rewards[0].tolist() * 2
+    assert [row["completion"] for row in rows] == ["1", "2", "3", "4"] * 2
+    assert [row["prompt"] for row in rows] == [p.prompt for p in problems for _ in range(4)]
+    assert rows[0]["logp"] == -1.0 and rows[0]["tokens"] == 2 and rows[0]["level"] == 4
+
+
+def test_an_evaluation_from_end_to_end(base, tmp_path, capsys):
+    grpo.main(words([*TOY_GRPO, "--base", base, "--run", tmp_path / "grpo"]))
+    size = ["--problems", "5", "--samples", "8", "--out", tmp_path / "out"]
+    passk.main(words([base, tmp_path / "grpo", *size]))
+    with open(tmp_path / "out" / "passk.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["model", "task", "level", "k", "pass_at_k", "low", "high"]
+    expected = [(m, k) for m in ("base", "grpo") for k in (1, 2, 4, 8)]
+    assert [(row["model"], int(row["k"])) for row in rows] == expected
+    assert all(float(r["low"]) <= float(r["pass_at_k"]) <= float(r["high"]) for r in rows)
+    lines = (tmp_path / "out" / "samples.jsonl").read_text().splitlines()
+    samples = [json.loads(line) for line in lines]
+    assert len(samples) == 2 * 5 * 8
+    assert {"prompt", "completion", "reward", "logp"} <= samples[0].keys()
+    assert (tmp_path / "out" / "passk.png").stat().st_size > 10_000
+    assert "pass@k on countdown" in capsys.readouterr().out
+
+
+def test_the_curves_are_those_of_the_samples_that_are_written(learnt, tmp_path):
+    """passk.csv from samples.jsonl by enumeration, with a model that solves some problems."""
+    settings = passk.Settings(
+        runs=[str(learnt)], level=(3,), problems=30, samples=6, out=str(tmp_path), device="cpu"
+    )
+    passk.evaluate_runs(settings)
+    correct = {}
+    for line in (tmp_path / "samples.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        correct.setdefault(row["prompt"], []).append(row["reward"] == 1)
+    assert len(correct) == 30 and {len(outcomes) for outcomes in correct.values()} == {6}
+    counts = [sum(outcomes) for outcomes in correct.values()]
+    assert 0 < sum(counts) < 180
+    with open(tmp_path / "passk.csv", newline="") as file:
+        found = {int(row["k"]): float(row["pass_at_k"]) for row in csv.DictReader(file)}
+    assert list(found) == [1, 2, 4]
+    for k, value in found.items():
+        mean = sum(by_enumeration(6, c, k) for c in counts) / 30
+        assert value == pytest.approx(float(mean), abs=5.1e-5)  # four digits are written
+
+
+def test_the_same_settings_give_the_same_samples_and_another_seed_others(learnt, tmp_path):
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        few = dict(level=(3,), problems=3, samples=4, device="cpu")
+        out = str(tmp_path / name)
+        passk.evaluate_runs(passk.Settings(runs=[str(learnt)], seed=seed, out=out, **few))
+    a, b, c = ((tmp_path / name / "samples.jsonl").read_text() for name in "abc")
+    assert a == b != c
+
+
+def test_n_below_k_is_refused(base, capsys, tmp_path):
+    options = [base, "--samples", 8, "--max-k", 16, "--out", tmp_path / "out"]
+    assert "at least 16 samples" in refused(capsys, passk.main, options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_many_problems_are_refused(base, capsys, tmp_path):
+    options = [base, "--level", 3, "--problems", 9000, "--out", tmp_path / "out"]
+    assert "distinct" in refused(capsys, passk.main, options)
+    assert not (tmp_path / "out").exists()

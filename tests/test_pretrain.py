@@ -1,49 +1,84 @@
+"""The loss of pretraining, its corpus, and what a base and a teacher learn."""
+
 import math
 import random
 
 import pytest
 import torch
+from tiny import record_gradients
 
 import pretrain
 from model import GPT
-from pretrain import learning_rate, next_token_loss, train_step, write_corpus
-from tokenizer import EOS, PAD, VOCAB_SIZE, decode
-from verifiers import TASKS, draw, is_held_out
+from pretrain import learning_rate, next_token_loss, train_step, write_corpora, write_corpus
+from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode
+from verifiers import TASKS, is_held_out, sample_problem
 
 TASK = TASKS["countdown"]
 
 
 def test_the_loss_is_cross_entropy_over_the_mask():
     torch.manual_seed(0)
-    logits = torch.randn(3, 4, VOCAB_SIZE, dtype=torch.float64, requires_grad=True)
-    completions, mask = torch.randint(0, VOCAB_SIZE, (3, 4)), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]]).bool()
+    logits = torch.randn(3, 2, 4, VOCAB_SIZE, dtype=torch.float64, requires_grad=True)
+    completions = torch.randint(0, VOCAB_SIZE, (3, 2, 4))
+    mask = torch.arange(4) < torch.tensor([[4, 2], [1, 3], [2, 4]])[..., None]
     expected = 0.0
-    for i in range(3):
-        for t in range(4):
-            if mask[i, t]:
-                expected -= math.log(math.exp(logits[i, t, completions[i, t]].item()) / sum(math.exp(x) for x in logits[i, t].tolist()))
-    assert math.isclose(next_token_loss(logits, completions, mask).item(), expected, rel_tol=1e-12)
+    for i in map(tuple, mask.nonzero().tolist()):
+        total = sum(math.exp(x) for x in logits[i].tolist())
+        expected -= math.log(math.exp(logits[i][completions[i]].item()) / total)
+    loss = next_token_loss(logits, completions, mask)
+    assert math.isclose(loss.item(), expected, rel_tol=1e-12)
     assert torch.autograd.gradcheck(lambda x: next_token_loss(x, completions, mask), logits)
 
 
 def test_padding_cannot_poison_the_loss():
-    logits = torch.zeros(1, 2, VOCAB_SIZE, dtype=torch.float64)
-    logits[0, 1, 5] = -math.inf
-    loss = next_token_loss(logits, torch.tensor([[3, 5]]), torch.tensor([[True, False]]))
-    assert math.isclose(loss.item(), math.log(VOCAB_SIZE), rel_tol=1e-12), "a masked -inf must not become NaN"
+    logits = torch.zeros(1, 1, 2, VOCAB_SIZE, dtype=torch.float64)
+    logits[..., 1, 5] = -math.inf
+    logits.requires_grad_()
+    mask = torch.tensor([[[True, False]]])
+    loss = next_token_loss(logits, torch.tensor([[[3, 5]]]), mask)
+    assert math.isclose(loss.item(), math.log(VOCAB_SIZE), rel_tol=1e-12), (
+        "a masked -inf must not become NaN"
+    )
+    gradient = torch.autograd.grad(loss, logits)[0]
+    assert gradient.isfinite().all() and gradient[..., 1, :].abs().max() == 0
 
 
 def test_the_corpus_is_verified_text_of_training_problems():
     prompts, completions = write_corpus(TASK, (4,), 500, random.Random(0))
-    assert prompts.shape == (500, TASK.prompt_width) and completions.shape == (500, TASK.max_tokens)
-    for prompt, completion in zip(prompts.tolist(), completions.tolist(), strict=True):
+    assert prompts.shape == (500, TASK.prompt_width)
+    assert completions.shape == (500, 1, TASK.max_tokens)
+    for prompt, completion in zip(prompts.tolist(), completions[:, 0].tolist(), strict=True):
         text = decode([i for i in prompt if i != PAD])
         numbers, target = text.rstrip(":").split("=")
-        problem = TASK.sample(random.Random(0), 4)._replace(prompt=text, data=(tuple(map(int, numbers.split())), int(target)))
+        data = (tuple(map(int, numbers.split())), int(target))
+        problem = TASK.problem(4, text, data)
         assert not is_held_out(problem)
         end = completion.index(EOS)
         assert TASK.verify(problem, decode(completion[:end])) == 1.0
         assert set(completion[end + 1 :]) <= {PAD}
+
+
+def test_the_corpora_of_a_run_are_of_its_tasks_and_levels():
+    settings = pretrain.Settings(task=["carry", "chain"], level=(3, 5), demonstrations=30, seed=1)
+    corpora, again = write_corpora(settings), write_corpora(settings)
+    assert list(corpora) == ["carry", "chain"]
+    characters = {"carry": "0123456789", "chain": "+-"}  # so many of a level-3 prompt: 2·3, 3
+    for name, (prompts, completions) in corpora.items():
+        assert len(prompts) == len(completions) == 30
+        texts = [decode([i for i in row if i != PAD]) for row in prompts.tolist()]
+        found = {sum(text.count(c) for c in characters[name]) for text in texts}
+        assert found == ({6, 10} if name == "carry" else {3, 5})
+        assert all(torch.equal(a, b) for a, b in zip(corpora[name], again[name], strict=True))
+
+
+def corpus_of(n, seed=1):
+    return tuple(x.long() for x in write_corpus(TASK, (4,), n, random.Random(seed)))
+
+
+def mean_loss(model, prompts, completions):
+    mask = completions != PAD
+    logits = model.at_states(prompts, completions)
+    return next_token_loss(logits, completions, mask) / mask.sum()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 100])
@@ -51,35 +86,45 @@ def test_micro_batches_do_not_change_the_gradient(monkeypatch, rows):
     monkeypatch.setitem(pretrain.MICRO_BATCH, "cpu", rows)
     torch.manual_seed(0)
     model = GPT(layers=1, width=8, heads=2, context=40).double()
-    prompts, completions = write_corpus(TASK, (4,), 7, random.Random(1))
-    prompts, completions = prompts.long(), completions.long()
-    mask = completions != PAD
-    (next_token_loss(model.at_states(prompts, completions), completions, mask) / mask.sum()).backward()
-    expected = [p.grad.clone() for p in model.parameters()]
-    seen = []
-    monkeypatch.setattr(
-        torch.nn.utils, "clip_grad_norm_", lambda parameters, _: seen.extend(p.grad.clone() for p in parameters) or torch.tensor(0)
-    )
-    model.zero_grad()
-    loss, _ = train_step(model, torch.optim.SGD(model.parameters(), lr=0.0), [(prompts, completions)])
-    for a, b in zip(seen, expected, strict=True):
+    prompts, completions = corpus_of(7)
+    expected = mean_loss(model, prompts, completions)
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    seen = record_gradients(monkeypatch)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    loss, _ = train_step(model, optimizer, [(prompts, completions)])
+    for a, b in zip(seen[0], gradients, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
-    assert math.isclose(
-        loss, next_token_loss(model.at_states(prompts, completions), completions, mask).item() / mask.sum().item(), rel_tol=1e-10
-    )
+    assert math.isclose(loss, expected.item(), rel_tol=1e-10)
+
+
+def test_the_loss_of_several_tasks_is_a_mean_over_all_their_tokens(monkeypatch):
+    """Not a mean of the tasks' means, which would weigh the tokens of short completions more."""
+    torch.manual_seed(0)
+    model = GPT(layers=1, width=8, heads=2, context=64).double()
+    chain = write_corpus(TASKS["chain"], (3,), 4, random.Random(0))
+    batches = [corpus_of(3), tuple(x.long() for x in chain)]
+    sums = [mean_loss(model, *batch) * (batch[1] != PAD).sum() for batch in batches]
+    expected = sum(sums) / sum((y != PAD).sum() for _, y in batches)
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    seen = record_gradients(monkeypatch)
+    loss, _ = train_step(model, torch.optim.SGD(model.parameters(), lr=0.0), batches)
+    assert math.isclose(loss, expected.item(), rel_tol=1e-10)
+    for a, b in zip(seen[0], gradients, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-14)
 
 
 def test_end_of_sequence_is_trained():
     """A model that only ever sees one demonstration must learn to stop."""
     torch.manual_seed(0)
     model = GPT(layers=1, width=16, heads=2, context=40)
-    prompts, completions = write_corpus(TASK, (4,), 1, random.Random(1))
-    prompts, completions = prompts.long(), completions.long()
+    prompts, completions = corpus_of(1)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
     for _ in range(60):
         train_step(model, optimizer, [(prompts, completions)])
-    end = completions[0].tolist().index(EOS)
-    assert model.at_states(prompts, completions)[0, : end + 1].argmax(dim=-1).tolist() == completions[0, : end + 1].tolist()
+    wanted = completions[0, 0].tolist()
+    end = wanted.index(EOS)
+    likeliest = model.at_states(prompts, completions)[0, 0].argmax(dim=-1).tolist()
+    assert likeliest[: end + 1] == wanted[: end + 1]
 
 
 def test_the_learning_rate_rises_and_falls():
@@ -89,12 +134,12 @@ def test_the_learning_rate_rises_and_falls():
     assert learning_rate(0, 1, 1.0) == 1.0
 
 
-def test_a_teacher_learns_reference_solutions_and_a_base_what_is_imperfect():
+def test_a_teacher_learns_correct_solutions_and_a_base_imperfect_ones():
     carry = TASKS["carry"]
     for perfect in (True, False):
         _, completions = write_corpus(carry, (6, 7), 100, random.Random(3), perfect)
         rng = random.Random(3)
-        problems = [draw(carry, (6, 7), rng) for _ in range(100)]
-        texts = [decode(row[: row.index(EOS)]) for row in completions.tolist()]
-        right = sum(carry.verify(problem, text) for problem, text in zip(problems, texts, strict=True))
+        problems = [sample_problem(carry, (6, 7), rng) for _ in range(100)]
+        texts = [decode(row[: row.index(EOS)]) for row in completions[:, 0].tolist()]
+        right = sum(map(carry.verify, problems, texts))
         assert right == 100 if perfect else 0 < right < 50

@@ -1,5 +1,6 @@
-"""The README's commands, all of them, at toy size and in the README's order; and its links."""
+"""Every command of the README, at toy size and in its order; flags and links of all pages."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -10,47 +11,79 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "EQUATIONS.md", ROOT / "RESULTS.md", *ROOT.glob("docs/*.md")]
 
-BASE = "--steps 150 --batch 64 --demonstrations 2000 --layers 1 --width 32 --heads 2 --lr 0.01 --eval-every 150"  # solves one in a hundred
-OTHER_BASE = "--steps 3 --batch 8 --demonstrations 100 --layers 1 --width 32 --heads 2"  # and these nothing
+SIZE = "--layers 1 --width 32 --heads 2"
+BASE = f"--steps 150 --batch 64 --demonstrations 2000 --lr 0.01 --eval-every 150 {SIZE}"
+OTHER_BASE = f"--steps 3 --batch 8 --demonstrations 100 {SIZE}"
 TOY = {
     "verifiers.py": "",
     "pretrain.py": BASE,
     "grpo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "passk.py": "--problems 3 --samples 4",
-    "limits.py": "",  # of the samples that passk.py wrote before it
-    "distill.py": "--teacher runs/base --solutions 4 --steps 2 --batch 4 --eval-every 2",
     "reward_model.py": "--pairs 8 --steps 2 --batch 4 --eval-every 2 --temperature 1",
     "prorl.py": "--steps 2 --problems 4 --group 2 --eval-every 2 --validation-problems 2",
-    "critic.py": "--steps 2 --problems 4 --completions 2 --minibatches 2",
-    "ppo.py": "--steps 2 --problems 4 --completions 2 --eval-every 2",
-    "overoptimisation.py": "--steps 2 --problems 4 --betas 0 0.1",
-    "paper.py": None,  # tests/test_paper.py runs it at toy size
-    "bench.py": None,  # a measurement at full size: `python bench.py --rounds 1` takes 20 seconds
+    "ppo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
+    "extras.explain": "",
+    "extras.limits": "",  # of the samples that passk.py wrote before it
+    "paper": None,  # tests/paper/test_paper.py runs it at toy size
 }
-NO_RUN = ("verifiers.py", "passk.py", "limits.py", "bench.py", "overoptimisation.py")  # have no run of their own to overwrite
+NO_RUN = ("verifiers.py", "passk.py", "extras.limits", "extras.explain")
+COMMAND = re.compile(r"(?:^|`)(?:python|uv run) ((?:-m )?[\w.]+[^`\n]*)", flags=re.MULTILINE)
 
 
-def commands():
-    """[script and options, …] of every `python …` and `uv run …` in a code block or in a table."""
-    text = "\n".join(line.split("  #")[0] for line in README.splitlines())
-    return [shlex.split(c) for c in re.findall(r"(?:^|`)(?:python|uv run) ([a-z_]+\.py[^`\n]*)", text, flags=re.MULTILINE)]
+def commands(text):
+    """[[script or module, option, …], …] of each command in a code block or in a table."""
+    without_comments = "\n".join(line.split("  #")[0] for line in text.splitlines())
+    for command in COMMAND.findall(without_comments):
+        words = shlex.split(command)
+        words = words[1:] if words[0] == "-m" else words
+        if words[0].endswith(".py") or words[0].split(".")[0] in ("extras", "paper", "tools"):
+            yield words
+
+
+def run(script, options, cwd):
+    what = [ROOT / script] if script.endswith(".py") else ["-m", script]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *what, *options], cwd=cwd, env=environment, capture_output=True, text=True
+    )
 
 
 def test_every_command_of_the_readme_runs(tmp_path):
-    assert len(commands()) >= 10
+    found = [tuple(command) for command in commands(README)]
+    assert len(found) >= 15
     seen = set()
-    for script, *options in map(list, dict.fromkeys(map(tuple, commands()))):  # each once, where it stands first
-        if TOY[script] is None or "runs/demo/base" in options:  # the latter stands on `make demo`
+    for script, *options in dict.fromkeys(found):  # each once, where it stands first
+        if TOY[script] is None:
             continue
         toy = OTHER_BASE if script == "pretrain.py" and options else TOY[script]
-        extra = ["--overwrite"] if script in seen and "--run" not in options and script not in NO_RUN else []
+        again = script in seen and "--run" not in options and script not in NO_RUN
+        extra = ["--overwrite"] if again else []
         seen.add(script)
-        result = subprocess.run(
-            [sys.executable, ROOT / script, *options, *toy.split(), *extra], cwd=tmp_path, capture_output=True, text=True
-        )
+        result = run(script, [*options, *toy.split(), *extra], tmp_path)
         assert result.returncode == 0, f"{script} {options}: {result.stderr}"
     assert (tmp_path / "results" / "passk" / "passk.png").exists()
+
+
+def known_flags(script):
+    """The flags that a script's --help lists."""
+    return set(re.findall(r"--[a-z0-9-]+", run(script, ["--help"], ROOT).stdout))
+
+
+@pytest.fixture(scope="module")
+def flags():
+    return {}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_every_flag_in_a_command_of_a_page_exists(page, flags):
+    for script, *options in commands(page.read_text()):
+        if script not in flags:
+            flags[script] = known_flags(script)
+        for option in options:
+            if option.startswith("--"):
+                assert option in flags[script], f"{page.name}: {script} has no {option}"
 
 
 def test_the_make_targets_exist():
@@ -59,14 +92,37 @@ def test_the_make_targets_exist():
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert target.startswith("https://") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("path", [p.name for p in sorted(ROOT.glob("*.py"))])
-def test_the_reading_order_names_every_file(path):
-    assert f"`{path}`" in README or f"{path}" in README
+def test_the_house_has_nine_files_on_top_and_the_readme_names_them_in_reading_order():
+    order = ["model", "verifiers", "rollout", "pretrain", "reward_model"]
+    order += ["ppo", "grpo", "prorl", "passk"]
+    assert sorted(path.stem for path in ROOT.glob("*.py")) == sorted(order)
+    places = [README.index(f"| [`{name}.py`]({name}.py)") for name in order]
+    assert places == sorted(places)
+
+
+def test_the_readme_is_short_and_names_every_page():
+    assert len(README.splitlines()) <= 200
+    for page in ROOT.glob("docs/*.md"):
+        assert f"(docs/{page.name})" in README, page.name
+
+
+def tracked(*patterns):
+    listed = subprocess.run(
+        ["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).exists()]
+
+
+def test_no_line_of_code_has_more_than_100_columns():
+    for path in tracked("*.py", "Makefile"):
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            assert len(line) <= 100, f"{path.relative_to(ROOT)}:{number}"
 
 
 def test_dependencies_are_declared_once():

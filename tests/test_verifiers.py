@@ -1,19 +1,33 @@
-import ast
+"""The tasks keep their contract, the split holds, and no verifier has a hole: against hypothesis
+and slow independent oracles.
+"""
+
+import argparse
 import random
 from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import all_trees, pythons_value, with_fewest_parentheses
 
-from expressions import counts, evaluate_expression, roots
-from tokenizer import encode
-from verifiers import TASKS, Problem, draw, held_out_problems, is_held_out
+from support.tokenizer import encode
+from verifiers import (
+    TASKS,
+    Problem,
+    check_levels,
+    held_out_problems,
+    is_held_out,
+    level_name,
+    level_range,
+    sample_problem,
+)
 
 COUNTDOWN = TASKS["countdown"]
 
 
-# ----------------------------------------------------------------------------------------------------------------- all tasks
+# --------------------------------------------------------------------------------------------------
+# All tasks
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
@@ -40,53 +54,61 @@ def test_verify_takes_any_text(task, text):
 
 def test_the_split_is_a_property_of_the_problem():
     rng = random.Random(2)
-    drawn = [COUNTDOWN.sample(rng, 4) for _ in range(5000)]
-    assert 0.07 < sum(map(is_held_out, drawn)) / len(drawn) < 0.13
-    assert not any(is_held_out(draw(COUNTDOWN, (4,), rng)) for _ in range(500))
+    some = [COUNTDOWN.sample(rng, 4) for _ in range(5000)]
+    assert 0.07 < sum(map(is_held_out, some)) / len(some) < 0.13
+    assert not any(is_held_out(sample_problem(COUNTDOWN, (4,), rng)) for _ in range(500))
+    assert all(is_held_out(sample_problem(COUNTDOWN, (4,), rng, held_out=True)) for _ in range(100))
     test = held_out_problems(COUNTDOWN, (4,), 300)
     assert len(set(test)) == 300 and all(map(is_held_out, test))
     assert test == held_out_problems(COUNTDOWN, (4,), 300)
 
 
-def test_a_level_with_too_few_problems_says_so():
-    with pytest.raises(ValueError, match="level 3 has only about"):
+def test_problems_are_sampled_at_all_levels():
+    rng = random.Random(4)
+    levels = Counter(sample_problem(COUNTDOWN, (3, 5), rng).level for _ in range(400))
+    assert levels.keys() == {3, 5} and min(levels.values()) > 150
+
+
+def test_a_level_with_too_few_problems_says_so(capsys):
+    with pytest.raises(SystemExit) as stop:
         held_out_problems(COUNTDOWN, (3,), 5000)
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2 and "level 3 has only about" in printed
+    assert printed.count("\n") == 1
 
 
-# ----------------------------------------------------------------------------------------------------------------- countdown
+def test_held_out_problems_have_prompts_of_their_own():
+    problems = held_out_problems(TASKS["code"], (4,), 200)
+    assert len({p.prompt for p in problems}) == 200
 
 
-def oracle_value(text):
-    """The value of a countdown expression by Python's own parser, or None: slow, and independent of the shunting yard."""
-    if not text or any(c not in "123456789+-*()" for c in text):
-        return None
-    try:
-        tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, MemoryError, RecursionError):
-        return None
+def test_levels_are_read_as_written():
+    assert level_range("4") == (4,) and level_range("2-4") == (2, 3, 4)
+    assert level_name(level_range("4")) == "4" and level_name(level_range("2-4")) == "2-4"
 
-    def value(node):
-        if isinstance(node, ast.Constant):
-            return node.value if 1 <= node.value <= 9 else None
-        if not isinstance(node, ast.BinOp) or type(node.op) not in (ast.Add, ast.Sub, ast.Mult):
-            return None  # unary minus, power, calls such as 3(4), the empty tuple
-        a, b = value(node.left), value(node.right)
-        if a is None or b is None:
-            return None
-        return {ast.Add: a + b, ast.Sub: a - b, ast.Mult: a * b}[type(node.op)]
 
-    return value(tree)
+@pytest.mark.parametrize("text", ["", "x", "4-2", "-4", "2-4-6", "2.5", "1-1000"])
+def test_a_text_that_is_no_level_is_refused(text):
+    with pytest.raises((ValueError, argparse.ArgumentTypeError)):
+        level_range(text)
+
+
+def test_levels_that_a_task_does_not_have_are_refused():
+    assert check_levels("carry", None, "train_levels") == TASKS["carry"].train_levels
+    assert check_levels("carry", None, "test_levels") == TASKS["carry"].test_levels
+    assert check_levels("carry", (5, 6), "train_levels") == (5, 6)
+    with pytest.raises(ValueError, match="countdown has no such level, choose from 3, 4, 5"):
+        check_levels("countdown", (4, 6), "train_levels")
+
+
+# --------------------------------------------------------------------------------------------------
+# countdown
 
 
 def oracle_reward(problem, text):
     numbers, target = problem.data
-    return float(oracle_value(text) == target and Counter(c for c in text if c.isdigit()) == Counter(map(str, numbers)))
-
-
-@settings(max_examples=1000)
-@given(st.text(alphabet="1239+-*()", max_size=14))
-def test_the_parser_agrees_with_pythons(text):
-    assert evaluate_expression(text) == oracle_value(text)
+    uses = Counter(c for c in text if c.isdigit())
+    return float(pythons_value(text) == target and uses == Counter(map(str, numbers)))
 
 
 @settings(max_examples=500, deadline=None)
@@ -97,12 +119,13 @@ def test_verify_agrees_with_the_oracle_on_near_misses(data):
     text = list(COUNTDOWN.demonstrate(problem, rng))
     for _ in range(data.draw(st.integers(0, 3))):
         i = data.draw(st.integers(0, len(text)))
-        text[i : i + data.draw(st.integers(0, 1))] = data.draw(st.text(alphabet="123456789+-*()0 /.", max_size=1))
+        new = data.draw(st.text(alphabet="123456789+-*()0 /.", max_size=1))
+        text[i : i + data.draw(st.integers(0, 1))] = new
     text = "".join(text)
     assert COUNTDOWN.verify(problem, text) == oracle_reward(problem, text)
 
 
-PROBLEM = Problem("countdown", 3, "2 3 7=17:", ((2, 3, 7), 17))
+PROBLEM = Problem(task="countdown", level=3, prompt="2 3 7=17:", data=((2, 3, 7), 17))
 
 
 @pytest.mark.parametrize("text", ["2*(7+3)-3", "2*7+3", "3+7*2", "(((2)*(7)))+3", "(2*7+3)"])
@@ -114,71 +137,44 @@ def test_what_is_correct_depends_on_numbers_and_target_alone(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "", "17", "2*7+3+0", "02*7+3", "2*7+03", "2*7+3.", "2.0*7+3", "2**7+3", "7//2+3", "7/2+3", "-3+2*7", "+2*7+3", "2*7--3",
-        "2*7+-3", "2 *7+3", "2*7 +3", " 2*7+3", "2*7+3 ", "2*7+3\n", "27+3", "2(7)+3", "(2*7+3", "2*7+3)", ")2*7+3(", "()2*7+3",
-        "2*7+3=17", "3+2*7:", "2*7+3<|eos|>", "２*7+3", "2*７+3", "2×7+3", "2*7+٣", "2*7+3#", "2*7+3;", "[2*7]+3", "2*7_+3",
-        "9**9**9", "__import__('os')", "2*7", "2*7+3+2-2", "7*2+3-3+3", "2*7+4", "2e0*7+3", "0x2*7+3", "1*2*7+3",
+        "", "17", "2*7+3+0", "02*7+3", "2*7+03", "2*7+3.", "2.0*7+3", "2**7+3", "7//2+3", "7/2+3",
+        "-3+2*7", "+2*7+3", "2*7--3", "2*7+-3", "2 *7+3", "2*7 +3", " 2*7+3", "2*7+3 ", "2*7+3\n",
+        "27+3", "2(7)+3", "(2*7+3", "2*7+3)", ")2*7+3(", "()2*7+3", "2*7+3=17", "3+2*7:",
+        "2*7+3<|eos|>", "２*7+3", "2*７+3", "2×7+3", "2*7+٣", "2*7+3#", "2*7+3;", "[2*7]+3",
+        "2*7_+3", "9**9**9", "__import__('os')", "2*7", "2*7+3+2-2", "7*2+3-3+3", "2*7+4",
+        "2e0*7+3", "0x2*7+3", "1*2*7+3",
     ],
 )  # fmt: skip
 def test_verifier_holes_are_closed(text):
     assert COUNTDOWN.verify(PROBLEM, text) == 0.0
 
 
-@pytest.mark.parametrize("text", ["(" * 300_000, "(" * 300_000 + "2*7+3" + ")" * 300_000, "9*" * 300_000 + "9", "2*7+3" + ")" * 300_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 300_000, "(" * 300_000 + "2*7+3" + ")" * 300_000, "9*" * 300_000 + "9",
+        "2*7+3" + ")" * 300_000,
+    ],
+    ids=["open", "balanced", "product", "closed"],
+)  # fmt: skip
 def test_monstrous_texts_are_verified_in_bounded_time(text):
-    assert COUNTDOWN.verify(PROBLEM, text) == float(text.startswith("((") and text.endswith("))"))
-
-
-def all_trees(numbers):
-    """Every (value, text with all parentheses) over the numbers, by brute force."""
-    if len(numbers) == 1:
-        yield numbers[0], str(numbers[0])
-    for bits in range(1, 2 ** len(numbers) - 1):
-        left = [n for i, n in enumerate(numbers) if bits >> i & 1]
-        right = [n for i, n in enumerate(numbers) if not bits >> i & 1]
-        for a, text_a in all_trees(left):
-            for b, text_b in all_trees(right):
-                yield a + b, f"({text_a}+{text_b})"
-                yield a - b, f"({text_a}-{text_b})"
-                yield a * b, f"({text_a}*{text_b})"
-
-
-@pytest.mark.parametrize("numbers", [(2, 3, 7), (1, 1, 4), (5, 5, 5), (1, 2, 5, 9), (2, 2, 3, 3)])
-def test_demonstrations_cover_every_expression_tree(numbers):
-    trees = Counter(value for value, _ in all_trees(numbers))
-    assert counts(numbers) == trees
-    for value, number in trees.items():
-        assert sum(roots(numbers, value)[1]) == number, "the weights of the last operation count the trees below it"
+    right = text.startswith("((") and text.endswith("))")
+    assert COUNTDOWN.verify(PROBLEM, text) == float(right)
 
 
 def test_demonstrations_are_drawn_uniformly_from_the_trees():
     numbers, target = (1, 2, 3), 6
-    minimal = Counter()  # the expected share of each text, from all trees, each written with the fewest parentheses
+    minimal = Counter()  # how often each text is expected: all trees, with fewest parentheses
     for value, text in all_trees(numbers):
         if value == target:
-            minimal[text_with_fewest_parentheses(text)] += 1
+            minimal[with_fewest_parentheses(text)] += 1
     rng, n = random.Random(0), 20_000
-    problem = Problem("countdown", 3, "1 2 3=6:", (numbers, target))
-    drawn = Counter(COUNTDOWN.demonstrate(problem, rng) for _ in range(n))
-    assert set(drawn) == set(minimal)
+    problem = PROBLEM._replace(prompt="1 2 3=6:", data=(numbers, target))
+    written = Counter(COUNTDOWN.demonstrate(problem, rng) for _ in range(n))
+    assert set(written) == set(minimal)
     for text, number in minimal.items():
         share = number / minimal.total()
-        assert abs(drawn[text] / n - share) < 5 * (share * (1 - share) / n) ** 0.5
-
-
-def text_with_fewest_parentheses(text):
-    def write(node):
-        if isinstance(node, ast.Constant):
-            return str(node.value)
-        multiplies, subtracts = isinstance(node.op, ast.Mult), isinstance(node.op, ast.Sub)
-
-        def child(side, is_right):
-            adds = isinstance(side, ast.BinOp) and not isinstance(side.op, ast.Mult)
-            return f"({write(side)})" if adds and (multiplies or (subtracts and is_right)) else write(side)
-
-        return child(node.left, False) + ("*" if multiplies else "-" if subtracts else "+") + child(node.right, True)
-
-    return write(ast.parse(text, mode="eval").body)
+        assert abs(written[text] / n - share) < 5 * (share * (1 - share) / n) ** 0.5
 
 
 def test_solve_is_always_the_same():
@@ -186,38 +182,35 @@ def test_solve_is_always_the_same():
     assert COUNTDOWN.solve(problem) == COUNTDOWN.solve(problem)
 
 
-# ------------------------------------------------------------------------------------------------ carry, order, chain, code
+# --------------------------------------------------------------------------------------------------
+# carry, order, chain, code
 
 
 @pytest.mark.parametrize(
     ("name", "data", "right", "wrong"),
     [
-        ("carry", ((3, 4, 7), (5, 8, 6)), "13 13 09", ["13 12 08", "13 13 9", "09 13 13", "13 13 09 ", "933", ""]),
+        ("carry", ((3, 4, 7), (5, 8, 6)), "13 13 09",
+         ["13 12 08", "13 13 9", "09 13 13", "13 13 09 ", "933", ""]),
         ("carry", ((9, 9), (0, 1)), "10 10", ["10 09", "100"]),
-        ("order", ((84, 31, 12), True), "84-31=53,53-12=41", ["31-12=19,84-19=65", "84-31=53", "41"]),
+        ("order", ((84, 31, 12), True), "84-31=53,53-12=41",
+         ["31-12=19,84-19=65", "84-31=53", "41"]),
         ("order", ((84, 31, 12), False), "31-12=19,84-19=65", ["84-31=53,53-12=41"]),
         ("chain", (5, "++-+"), "6767", ["6768", "7", "6,7,6,7", "67677", ""]),
         ("chain", (1, "---+"), "0001", ["0-1-20", "0000"]),
     ],
-)
+)  # fmt: skip
 def test_answers_by_hand(name, data, right, wrong):
-    problem = Problem(name, 3, "", data)
+    problem = Problem(task=name, level=3, prompt="", data=data)
     assert TASKS[name].solve(problem) == right and TASKS[name].verify(problem, right) == 1
     assert [TASKS[name].verify(problem, text) for text in wrong] == [0.0] * len(wrong)
 
 
 def test_code_pays_the_share_of_hidden_tests():
-    problem = Problem("code", 2, "", ("x*x",))
-    assert TASKS["code"].verify(problem, "9*x-4*5") == pytest.approx(2 / 6), "equal to x*x at 4 and 5 alone"
+    problem = Problem(task="code", level=2, prompt="", data=("x*x",))
+    share = TASKS["code"].verify(problem, "9*x-4*5")
+    assert share == pytest.approx(2 / 6), "equal to x*x at 4 and 5 alone"
     for text in ("", "X*X", "x**2", "xx", "x*x" + "*1" * 9, "4*", "9**9**9"):
         assert TASKS["code"].verify(problem, text) == 0, text
-
-
-@settings(max_examples=300)
-@given(st.text(alphabet="12x+-*()", max_size=12), st.integers(4, 9))
-def test_x_is_a_digit_like_any_other(text, x):
-    assert evaluate_expression(text, x) == oracle_value(text.replace("x", str(x)))
-    assert "x" not in text or evaluate_expression(text) is None
 
 
 @pytest.mark.parametrize(
@@ -231,7 +224,8 @@ def test_x_is_a_digit_like_any_other(text, x):
 )
 def test_how_often_demonstrations_err(name, level, share):
     task, rng, n = TASKS[name], random.Random(0), 4000
-    wrong = sum(task.verify(p, task.demonstrate(p, rng)) < 1 for p in (task.sample(rng, level) for _ in range(n))) / n
+    problems = (task.sample(rng, level) for _ in range(n))
+    wrong = sum(task.verify(p, task.demonstrate(p, rng)) < 1 for p in problems) / n
     assert abs(wrong - share) < 0.03
 
 
@@ -239,8 +233,3 @@ def test_one_problem_in_five_of_order_is_read_from_the_right():
     rng = random.Random(1)
     from_left = [TASKS["order"].sample(rng, 4).data[1] for _ in range(3000)]
     assert abs(sum(from_left) / 3000 - 0.8) < 0.03
-
-
-def test_held_out_problems_have_prompts_of_their_own():
-    problems = held_out_problems(TASKS["code"], (4,), 200)
-    assert len({p.prompt for p in problems}) == 200

@@ -1,0 +1,203 @@
+"""Both papers, claim by claim: what they say, what comes out here, and whether it reproduces.
+
+    make paper SCALE=quick                 one seed, short runs: half an hour on two CPU cores
+    make paper SCALE=full                  three seeds, as RESULTS.md was made: a GPU, or a night
+    python -m paper expansion resets       only these claims (claims_limit.py, claims_prorl.py)
+
+Writes results/paper/, and RESULTS.md once all claims are done. A claim trains and samples the
+models it needs, in runs/paper/<scale>/. What is finished is not done again, and what was
+interrupted is continued. A verdict follows from an interval, or from a rule that the claim states.
+"""
+
+import json
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from paper import claims_limit, claims_prorl
+from paper.lab import PICTURES, SCALES, Lab, Row, Scale
+from support import settings
+from support.run import make_directory
+from support.settings import from_command_line, option
+from verifiers import TASKS, held_out_problems
+
+RESULTS = Path("RESULTS.md")
+CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_prorl.CLAIMS)}
+HEADER = """\
+# Results
+
+Written by `python -m paper`; do not edit.
+
+Each line is a claim of one of two papers, with the paper's own number, ours, and a verdict:
+
+- **reproduced**: our interval lies on the side of 0 that the paper says,
+- **reversed**: it lies on the other side,
+- **not reproduced**: it contains 0.
+
+Where a claim states a rule of its own, the verdict follows that rule. Intervals are 95 % bootstrap
+intervals over problems, and over seeds where there are several. With three seeds such an interval
+is little more than the range. With one seed a verdict is about these models only.
+
+Figures and tables are numbered as in the papers on arXiv. *Limit of RLVR* is arXiv 2504.13837, in
+an edition whose figure 9 is about Magistral: version 1 does not have the analyses of figures 16 and
+18. *ProRL* is arXiv 2505.24864, which has one version.
+"""
+
+
+@dataclass(kw_only=True)
+class Settings(settings.Settings):
+    """Test the claims of both papers and write RESULTS.md."""
+
+    script = "paper"
+    claims: list[str] = option(
+        [],
+        f"any of {', '.join(CLAIMS)}; default: all that are not done yet",
+        choices=CLAIMS,
+        positional=True,
+    )
+    scale: str = option(
+        "quick", "quick: half an hour on two CPU cores; full: a GPU, or a night", choices=SCALES
+    )
+    seeds: list[int] = option([], "default: the scale's", low=0)
+    problems: int | None = option(
+        None, "held-out problems of an evaluation; default: the scale's", low=2
+    )
+    runs: str | None = option(None, "directory of models and samples; default: runs/paper/SCALE")
+    device: str = option(
+        "auto", "auto: CUDA, else MPS, else CPU", choices=("auto", "cpu", "cuda", "mps")
+    )
+    dtype: str = option(
+        "float32", "of matrix products; parameters stay float32", choices=("float32", "bfloat16")
+    )
+
+    def settle(self):
+        self.runs = self.runs or f"runs/paper/{self.scale}"
+
+    def chosen_scale(self):
+        scale = SCALES[self.scale]
+        return scale._replace(
+            seeds=tuple(dict.fromkeys(self.seeds or scale.seeds)),
+            problems=self.problems or scale.problems,
+        )
+
+
+# --------------------------------------------------------------------------------------------------
+# RESULTS.md
+
+
+def paragraphs(claim):
+    """The docstring of a claim: its heading, and a list of the paragraphs that follow."""
+    heading, *more = (claim.__doc__ or claim.__name__).strip().split("\n\n")
+    return " ".join(heading.split()), [" ".join(part.split()) for part in more]
+
+
+def report(done, claims, scale_name):
+    """RESULTS.md as text. done: {claim's name: (Scale, [Row, …])}. claims: {name: function}, in the
+    order to print
+    """
+    verdicts = Counter(row.verdict for name in claims if name in done for row in done[name][1])
+    counted = ", ".join(f"{n} {said}" for said, n in verdicts.most_common())
+    lines = [*HEADER.splitlines(), "", f"Of {verdicts.total()} claims {counted}."]
+    for name in (name for name in claims if name in done):
+        lines += section(name, claims[name], *done[name], scale_name)
+    return "\n".join(lines) + "\n"
+
+
+def section(name, claim, scale, rows, scale_name):
+    """The lines of RESULTS.md about one claim."""
+    heading, remarks = paragraphs(claim)
+    lines = ["", f"## {heading}", ""]
+    for remark in remarks:
+        lines += [*textwrap.wrap(remark, 100, break_on_hyphens=False), ""]
+    lines += [
+        "| where | the claim | the paper's number | here | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.where} | {row.claim} | {row.theirs} | {row.ours} | **{row.verdict}** |"
+        for row in rows
+    ]
+    options = f"--scale {scale_name}"
+    if tuple(scale.seeds) != SCALES[scale_name].seeds:
+        options += f" --seeds {' '.join(map(str, scale.seeds))}"
+    if scale.problems != SCALES[scale_name].problems:
+        options += f" --problems {scale.problems}"
+    seeds = f"seeds {', '.join(map(str, scale.seeds))}"
+    sizes = f"{scale.problems} held-out problems, {scale.samples} samples of each"
+    lines += ["", f"`python -m paper {name} {options}`", f"({seeds}; {sizes})"]
+    pictures = PICTURES.glob(f"{name}*.png")
+    for picture in sorted(pictures, key=lambda path: (len(path.stem), path.stem)):
+        lines += ["", f"![{picture.stem.replace('-', ': ')}]({picture})"]
+    return lines
+
+
+# --------------------------------------------------------------------------------------------------
+# The command
+
+
+def read_claim(done, name):
+    """The Scale and the Rows of a claim that is done, or None."""
+    path = done / f"{name}.json"
+    if not path.exists():
+        return None
+    saved = json.loads(path.read_text())
+    return Scale(**saved["scale"]), [Row(**row) for row in saved["rows"]]
+
+
+def write_claim(done, name, scale, rows):
+    path = done / f"{name}.json"
+    unfinished = path.with_suffix(".partial")
+    rows = [row._asdict() for row in rows]
+    unfinished.write_text(json.dumps({"scale": scale._asdict(), "rows": rows}))
+    unfinished.replace(path)
+
+
+def same_scale(one, other):
+    """Whether two scales are equal. A tuple that was saved is a list."""
+    return json.dumps(one) == json.dumps(other)
+
+
+def run_claims(wanted):
+    """Test the claims that were asked for, or all that are not done at this scale."""
+    scale, names = wanted.chosen_scale(), wanted.claims or list(CLAIMS)
+    if "weaker_start" in names:  # its levels have the fewest problems
+        for task, levels in claims_prorl.LEVELS.items():
+            for level in levels:
+                held_out_problems(TASKS[task], (level,), scale.problems)
+    lab = Lab(scale, wanted.runs, wanted.device, wanted.dtype)
+    done = lab.runs / "claims"
+    make_directory(done)
+    make_directory(PICTURES)
+    for name in names:
+        before = read_claim(done, name)
+        if not wanted.claims and before and same_scale(before[0], scale):
+            print(f"{name}: done before")
+            continue
+        print(f"\n=== {name}: {paragraphs(CLAIMS[name])[0]}")
+        rows = CLAIMS[name](lab)
+        write_claim(done, name, scale, rows)
+        print("\n".join(f"{row.verdict:15}  {row.claim}: {row.ours}" for row in rows))
+    write_report(done, wanted.scale)
+
+
+def write_report(done, scale_name):
+    """RESULTS.md, from the claims in the directory `done`. It is written once all are done; until
+    then an earlier RESULTS.md stays.
+    """
+    found = {name: read_claim(done, name) for name in CLAIMS}
+    if missing := [name for name, claim in found.items() if claim is None]:
+        command = f"`{Settings.command()} --scale {scale_name}`"
+        print(f"\nwritten: {PICTURES}/")
+        print(f"{RESULTS} follows when these are done too: {', '.join(missing)} ({command})")
+        return
+    RESULTS.write_text(report(found, CLAIMS, scale_name))
+    print(f"\nwritten: {RESULTS} and {PICTURES}/")
+
+
+def main(argv=None):
+    run_claims(from_command_line(Settings, argv))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""The claims of ProRL (arXiv 2505.24864), and the controls that they must pass, one function each:
+train what the claim needs, measure, draw, and return the lines of RESULTS.md.
+
+A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
+docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
+runs it.
+"""
+
+import csv
+import shutil
+
+import numpy as np
+
+import prorl
+from paper.lab import (
+    PICTURES,
+    Row,
+    interval,
+    judged,
+    panels,
+    ruled,
+    save,
+    save_curves,
+    show,
+    verdict,
+    with_ends,
+    write,
+)
+
+TEMPERATURES = (0.3, 0.6, 1.0, 1.3, 1.6, 2.0)
+
+
+def at_temperatures(lab, task, models):
+    """pass@k at the task's hardest level: of the base at each temperature {T: (S, P, K)}, and of
+    the RL model at 1 (S, P, K). models: {seed: (base, RL model)}
+    """
+    starts = {seed: [base] for seed, (base, _) in models.items()}
+    ends = {seed: [rl] for seed, (_, rl) in models.items()}
+    of_base = {t: lab.curves(starts, task, temperature=t)[0] for t in TEMPERATURES}
+    return of_base, lab.curves(ends, task)[0]
+
+
+def best_temperature(of_base):
+    """The temperature with the highest pass@k at the largest k. of_base: {T: (S, P, K)}"""
+    return max(of_base, key=lambda t: of_base[t][:, :, -1].mean())
+
+
+def expansion(lab):
+    """RL expands what the base can do: trained on sums of up to 10 digits, tested on 12 (carry)
+
+    The demonstrations drop four carries of five. So the base knows each step, but not a long sum.
+    ProRL runs in stages: 2-4, 2-6, 2-8, then 2-10 digits. The verifier checks every column of a
+    sum. The dynamics of the first seed's run are in expansion-dynamics.png.
+    """
+    models = lab.pairs("carry")
+    of_base, of_rl = at_temperatures(lab, "carry", models)
+    at_1, best = of_base[1.0], best_temperature(of_base)
+    curves = {f"base, T = {t}": values for t, values in of_base.items()} | {"ProRL, T = 1.0": of_rl}
+    save_curves("expansion", lab.ks, curves)
+    dynamics = models[lab.scale.seeds[0]][1] / "dynamics.png"
+    shutil.copy(dynamics, PICTURES / "expansion-dynamics.png")
+
+    n, gains = lab.ks[-1], [interval(of_rl[:, :, j] - at_1[:, :, j]) for j in range(len(lab.ks))]
+    at_best = interval(of_rl[:, :, -1] - of_base[best][:, :, -1])
+    solved_base, solved_rl = at_1[:, :, -1] > 0, of_rl[:, :, -1] > 0
+    rl_only, base_only = interval(solved_rl & ~solved_base), interval(solved_base & ~solved_rl)
+    more_solved = interval(1.0 * solved_rl - solved_base)
+    before, after = interval(at_1[:, :, -1]), interval(of_rl[:, :, -1])
+    surprise = median_surprise(lab, models)  # (S, 2 models, P)
+    of_bases, of_rls = np.nanmedian(surprise, axis=(0, 2))
+    difference = surprise[:, 1] - surprise[:, 0]  # (S, P), NaN without an ended completion
+    return [
+        ruled(
+            "",
+            f"pass@{n} at 12 digits, base → ProRL: from an interval below .5 to one above .9",
+            "0 → 1 on some tasks",
+            f"{show(*before, sign=False)} → {show(*after, sign=False)}",
+            before[2] <= 0.5 and after[1] >= 0.9,
+        ),
+        ruled(
+            "",
+            "RL − base is above 0 at every k: all intervals above 0",
+            "at small and large k",
+            f"{show(*gains[0])} at k = 1, {show(*gains[-1])} at k = {n}",
+            min(low for _, low, _ in gains) > 0,
+        ),
+        Row(
+            where="",
+            claim=f"coverage with {n} samples: RL only − base only",
+            theirs="– (our condition)",
+            ours=f"RL only {show(*rl_only, sign=False)}, base only {show(*base_only, sign=False)}",
+            verdict=verdict(*more_solved[1:], +1),
+        ),
+        judged(
+            "",
+            f"RL − base at the base's best temperature, {best:g}, k = {n}",
+            "– (our condition)",
+            at_best,
+            +1,
+        ),
+        judged(
+            "",
+            "PPL_Base(Y_RL) − PPL_Base(Y_Base), the medians of a problem",
+            "– (our condition: above 0)",
+            interval(np.nan_to_num(difference)),  # a problem without a difference counts as 0
+            +1,
+            f"; over all problems {of_rls:.3f} against {of_bases:.3f}",
+        ),
+    ]
+
+
+def median_surprise(lab, models):
+    """The median PPL_Base of each problem's completions, by the base and by the RL model. models:
+    {seed: (base, RL model)} -> (S, 2, P), NaN for a problem without an ended completion
+    """
+    medians = []
+    for seed, pair in models.items():
+        samples = (lab.evaluate(model, "carry", seed=seed) for model in pair)
+        ppl = (lab.perplexities(pair[0], "carry", rows) for rows in samples)
+        medians.append([[np.median(of) if of.size else np.nan for of in model] for model in ppl])
+    return np.array(medians)
+
+
+def temperature(lab):
+    """The control: on chain the same gain at temperature 1 is only temperature
+
+    In demonstrations of chain two steps of five are noise, so the likeliest step is always right.
+    GRPO on 4-7 steps, tested on 16.
+    """
+    found = {task: at_temperatures(lab, task, lab.pairs(task)) for task in ("chain", "carry")}
+    n, rows = lab.ks[-1], []
+    figure, both = panels(2, figsize=(9, 3.6), sharey=True)
+    for axes, (task, (of_base, of_rl)) in zip(both, found.items(), strict=True):
+        lines = {t: interval(values[:, :, -1]) for t, values in of_base.items()}
+        rows += [[task, "base", t, *line] for t, line in lines.items()]
+        rows.append([task, "RL", 1.0, *interval(of_rl[:, :, -1])])
+        mean, low, high = np.array(list(lines.values())).T
+        axes.errorbar(TEMPERATURES, mean, (mean - low, high - mean), marker="o", label="base")
+        axes.axhline(of_rl[:, :, -1].mean(), color="tab:orange", label="RL at T = 1")
+        axes.set(xlabel="the base's temperature", ylim=(0, 1.05), title=f"{task}, pass@{n}")
+        axes.legend(fontsize=8)
+    save(figure, "temperature")
+    write("temperature", ["task", "model", "temperature", f"pass_at_{n}", "low", "high"], rows)
+    of_base, of_rl = found["chain"]
+    best = best_temperature(of_base)
+    at_1, at_best = (interval(of_rl[:, :, -1] - of_base[t][:, :, -1]) for t in (1.0, best))
+    looks = f"chain, temperature 1: RL − base at k = {n} looks like expansion"
+    rule = "no gain is left (the interval ends below .05)"
+    return [
+        judged("", looks, "–", at_1, +1),
+        ruled(
+            "",
+            f"chain, at the base's best temperature, {best:g}: {rule}",
+            "–",
+            show(*at_best),
+            at_best[2] <= 0.05,
+        ),
+    ]
+
+
+def resets(lab):
+    """Resets matter: with a strong KL, a run without them stops where KL and reward balance (carry)
+
+    β = 1, one stage of 2-6 digits, and a reset after two validations without a gain. The lines are
+    about held-out sums at the end.
+    """
+    variants = {
+        "no resets": dict(resets=False),
+        "resets": {},
+        "resets, optimizer kept": dict(keep_optimizer=True),
+    }
+    steps, metrics, models = 2 * lab.scale.prorl_steps, {}, {}
+    common = dict(steps=steps, stages=["carry:2-6"], problems=32, beta=1.0, patience=2)
+    for i, (label, options) in enumerate(variants.items()):
+        for seed in lab.scale.seeds:
+            options = options | common | dict(base=str(lab.base("carry", seed)), seed=seed)
+            directory = lab.train(prorl, f"carry-resets-{i}-s{seed}", **options)
+            models.setdefault(seed, []).append(directory)
+            with open(directory / "metrics.csv", newline="") as file:
+                metrics.setdefault(label, []).append(list(csv.DictReader(file)))
+    write_resets(lab.scale.seeds, metrics)
+    draw_resets(metrics)
+    curves = lab.curves(models, "carry", levels=(2, 3, 4, 5, 6))
+    without, *others = (values[:, :, 0] for values in curves)
+    where, before = "reference reset", f", of {without.mean():.2f}"
+    return [
+        judged(
+            where,
+            f"pass@1 after {steps} steps, {label} − without",
+            "above 0",
+            interval(values - without),
+            +1,
+            before,
+        )
+        for label, values in zip(list(variants)[1:], others, strict=True)
+    ]
+
+
+def write_resets(seeds, metrics):
+    """metrics: {variant: rows of metrics.csv of each seed}"""
+    columns = ("validation", "kl_k3", "update_norm")
+    rows = [
+        [label, seed, int(row["step"]), *(float(row[c]) for c in columns), int(row["resets"])]
+        for label, of_seeds in metrics.items()
+        for seed, of_seed in zip(seeds, of_seeds, strict=True)
+        for row in of_seed
+        if row["validation"]
+    ]
+    write("resets", ["variant", "seed", "step", *columns, "resets"], rows)
+
+
+def draw_resets(metrics):
+    """Three columns of metrics.csv over the steps, each variant in its colour."""
+    titles = {
+        "validation": "validation, pass@1",
+        "kl_k3": "KL to the reference, per token",
+        "update_norm": "‖Δθ‖ of a step",
+    }
+    figure, all_axes = panels(len(titles), figsize=(11, 3.4))
+    for axes, (column, title) in zip(all_axes, titles.items(), strict=True):
+        for number, (label, of_seeds) in enumerate(metrics.items()):
+            for i, rows in enumerate(of_seeds):
+                points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+                look = dict(color=f"C{number}", alpha=0.8, linewidth=1)
+                axes.plot(*zip(*points, strict=True), label=None if i else label, **look)
+        axes.set(xlabel="step", title=title)
+        axes.grid(alpha=0.25)
+    all_axes[0].legend(fontsize=8)
+    save(figure, "resets")
+
+
+# Levels with enough distinct held-out problems, and of the long tasks every third or fourth.
+LEVELS = {
+    "countdown": (4,),
+    "order": (4,),
+    "code": (3, 4),
+    "chain": (8, 12, 16),
+    "carry": (3, 6, 9, 12),
+}
+
+
+def regime(start, middle, end):
+    """What pass@128 did during training: diminish (no gain), plateau (the first half made the whole
+    gain) or sustained (the second half gained too). Each (S, P). A gain counts if its interval is
+    above .02.
+    """
+    if interval(end - start)[1] <= 0.02:
+        return "diminish"
+    return "sustained" if interval(end - middle)[1] > 0.02 else "plateau"
+
+
+def correlation(points, i, resamples=2000):
+    """Pearson's r between column i of the points [task, level, base's pass@128, …] and the base's
+    pass@128, and its 95 % bootstrap interval -> (r, low, high)
+
+    The bootstrap draws tasks, because the levels of a task share their models. A draw of fewer than
+    three different tasks is left out: two points are always on a line.
+    """
+
+    def r(some):
+        x, y = np.array([[p[2], p[i]] for p in some]).T
+        return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else np.nan
+
+    tasks, rng = sorted({p[0] for p in points}), np.random.default_rng(0)
+    draws = [rng.choice(tasks, len(tasks)) for _ in range(resamples)]
+    drawn = [
+        r([p for task in draw for p in points if p[0] == task])
+        for draw in draws
+        if len(set(draw)) > 2
+    ]
+    return r(points), *map(float, np.nanpercentile(drawn, [2.5, 97.5]))
+
+
+def weaker_start(lab):
+    """The weaker the start, the stronger the gain: over all tasks and levels
+
+    Gains of the RL model over its base against the base's pass@128. On carry and chain the policy
+    was trained on shorter problems only (carry up to 10 digits, chain up to 7 steps). A gain cannot
+    be larger than what the base leaves unsolved, so a part of such a correlation is arithmetic, in
+    the paper as here. The gain on chain is temperature. The regime of a task is that of its hardest
+    level: diminish if no gain in pass@128 has an interval above .02, plateau if the first half of
+    training makes the whole gain, sustained if the second half adds to it.
+    """
+    j = min(7, len(lab.ks) - 1)  # k = 128
+    k, points, reach = lab.ks[j], [], {}
+    models = {task: lab.pairs(task) for task in LEVELS}
+    for task, levels in LEVELS.items():
+        for level in levels:
+            of_base, of_rl = lab.curves(models[task], task, (level,))
+            gains = (interval(of_rl[:, :, i] - of_base[:, :, i]) for i in (0, j))
+            reached = float(of_base[:, :, j].mean())
+            points.append([task, level, reached, *(x for gain in gains for x in gain)])
+        quarter = lab.steps_of_rl(task) // 4
+        course = {
+            seed: [base, *(rl / f"step-{quarter * i}" for i in (1, 2, 3)), rl]
+            for seed, (base, rl) in models[task].items()
+        }
+        reach[task] = lab.curves(course, task, levels[-1:])[:, :, :, j]  # (5, S, P)
+    regimes = {task: regime(of[0], of[2], of[4]) for task, of in reach.items()}
+    header = ["task", "level", f"base_pass_at_{k}", *with_ends("gain_1", f"gain_{k}")]
+    write("weaker_start", header, points)
+    draw_gains(points, k, reach, regimes)
+
+    rows = []
+    for of, column in ((1, 3), (k, 6)):
+        r = correlation(points, column)
+        without_chain, *_ = correlation([p for p in points if p[0] != "chain"], column)
+        found = f"r = {show(*r, digits=2)} over {len(points)} points; without chain "
+        found += f"{without_chain:+.2f}".replace("-", "−")
+        pair = f"the gain in pass@{of} with the base's pass@{k}"
+        row = Row(
+            where="",
+            claim=f"correlation of {pair}: the interval over tasks below 0",
+            theirs="negative",
+            ours=found,
+            verdict=verdict(*r[1:], -1),
+        )
+        rows.append(row)
+    course = "; ".join(
+        f"{task}: {regimes[task]} ({' → '.join(f'{x:.2f}' for x in of.mean(axis=(1, 2)))})"
+        for task, of in reach.items()
+    )
+    claim, all_three = "tasks diminish, plateau, or keep gaining", len(set(regimes.values())) == 3
+    return [*rows, ruled("", claim, "all three are found", course, all_three)]
+
+
+def draw_gains(points, k, reach, regimes):
+    """Gains against the start in two panels, and pass@k over training in the third. points: [task,
+    level, base's pass@k, gain at 1, low, high, gain at k, low, high], reach: {task: (5, S, P)}
+    """
+    figure, all_axes = panels(3, figsize=(13, 4))
+    for axes, column, of in ((all_axes[0], 3, 1), (all_axes[1], 6, k)):
+        for i, task in enumerate(LEVELS):
+            some = [[p[2], *p[column : column + 3]] for p in points if p[0] == task]
+            x, gain, low, high = np.array(some).T
+            axes.errorbar(x, gain, (gain - low, high - gain), fmt="o", color=f"C{i}", label=task)
+        axes.axhline(0, color="grey", linewidth=0.8)
+        axes.set(xlabel=f"the base's pass@{k}", ylabel=f"gain in pass@{of}")
+    all_axes[1].legend(fontsize=8)
+    course = all_axes[2]
+    for i, (task, of) in enumerate(reach.items()):
+        look = dict(marker="o", color=f"C{i}", label=f"{task}: {regimes[task]}")
+        course.plot(range(5), of.mean(axis=(1, 2)), **look)
+    label = f"pass@{k} at the hardest level"
+    course.set(xlabel="quarters of training", ylabel=label, ylim=(0, 1.05))
+    course.set_xticks(range(5))
+    course.legend(fontsize=8)
+    save(figure, "weaker_start")
+
+
+CLAIMS = (expansion, temperature, resets, weaker_start)

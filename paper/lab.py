@@ -1,0 +1,304 @@
+"""The laboratory for the claims of both papers. It trains and samples what a claim needs, and never
+twice. It derives verdicts from intervals.
+
+    lab = Lab(SCALES["full"], "runs/paper/full", device="auto", dtype="float32")
+    of_base, of_rl = lab.curves(lab.pairs("countdown"), "countdown")
+
+S seeds, P problems, K values of k (`lab.ks`): a curve is (S, P, K).
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import grpo
+import passk
+import pretrain
+import prorl
+from extras.perplexity import perplexity
+from extras.pictures import write_csv
+from extras.samples import correct, has_ended, read_samples
+from model import load_model
+from support import plots
+from support.run import is_finished, load_checkpoint, pick_device, started
+from support.settings import fail
+from verifiers import TASKS, held_out_problems, level_name
+
+PICTURES = Path("results/paper")
+
+
+class Scale(NamedTuple):
+    seeds: tuple
+    problems: int  # held-out problems of an evaluation
+    samples: int  # completions of each of them, the largest k
+    grpo_steps: int  # of GRPO and of each algorithm that it is compared with
+    grpo_problems: int  # problems per rollout, with 16 completions each
+    prorl_steps: int
+    pretraining: dict = {}  # settings of pretrain.py that are not its defaults
+
+
+SCALES = {
+    "toy": Scale(  # for the tests
+        seeds=(0, 1),
+        problems=4,
+        samples=8,
+        grpo_steps=4,
+        grpo_problems=4,
+        prorl_steps=4,
+        pretraining=dict(steps=2, layers=1, width=16, heads=2, demonstrations=99),
+    ),
+    "quick": Scale(
+        seeds=(0,), problems=64, samples=128, grpo_steps=80, grpo_problems=32, prorl_steps=40
+    ),
+    "full": Scale(
+        seeds=(0, 1, 2), problems=100, samples=256, grpo_steps=120, grpo_problems=64, prorl_steps=40
+    ),
+}
+
+
+class Row(NamedTuple):
+    """One line of RESULTS.md."""
+
+    where: str  # the figure or table of the paper
+    claim: str
+    theirs: str
+    ours: str
+    verdict: str
+
+
+# --------------------------------------------------------------------------------------------------
+# Intervals and verdicts
+
+
+def interval(values, of=float, resamples=2000, seed=0):
+    """A statistic of means and its 95 % bootstrap interval, over problems, and over seeds if there
+    are several -> (value, low, high)
+
+    values (S, P), or (M, S, P) if `of` makes one number of M means. Each resample has the same
+    seeds and problems for all M.
+    """
+    values, rng = np.asarray(values, dtype=float), np.random.default_rng(seed)
+    S, P = values.shape[-2:]
+    drawn = []
+    for _ in range(resamples):
+        s, p = np.ix_(rng.integers(S, size=S), rng.integers(P, size=P))
+        drawn.append(of(values[..., s, p].mean(axis=(-2, -1))))
+    return float(of(values.mean(axis=(-2, -1)))), *map(float, np.percentile(drawn, [2.5, 97.5]))
+
+
+def verdict(low, high, expected):
+    """The verdict on an interval whose sign the paper predicts, expected +1 or −1."""
+    if low > 0 or high < 0:
+        return "reproduced" if (low > 0) == (expected > 0) else "reversed"
+    return "not reproduced"  # the interval contains 0
+
+
+def show(mean, low, high, sign=True, digits=3):
+    """`+0.123 [−0.045, +0.291]`"""
+    form = f"{'+' if sign else ''}.{digits}f"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
+
+
+def judged(where, claim, theirs, found, expected, more="", **form):
+    """The `Row` of a claim about the sign of an interval. found: the interval. more: text that
+    follows it. form: as `show` takes it
+    """
+    return Row(
+        where=where,
+        claim=claim,
+        theirs=theirs,
+        ours=show(*found, **form) + more,
+        verdict=verdict(*found[1:], expected),
+    )
+
+
+def ruled(where, claim, theirs, ours, holds):
+    """The `Row` of a claim that states its own rule. holds: whether the rule holds"""
+    said = "reproduced" if holds else "not reproduced"
+    return Row(where=where, claim=claim, theirs=theirs, ours=ours, verdict=said)
+
+
+# --------------------------------------------------------------------------------------------------
+# The laboratory
+
+FREE = ("run", "resume", "overwrite", "device")  # settings that do not make a run another run
+
+
+def recipe(config):
+    """What makes a run: its settings {name: value}, with paths relative to the directory that holds
+    the run. So a laboratory can be moved.
+    """
+    here = str(Path(config["run"]).parent)
+    return {
+        name: value.removeprefix(here) if isinstance(value, str) else value
+        for name, value in config.items()
+        if name not in FREE
+    }
+
+
+class Lab:
+    def __init__(self, scale, runs, device, dtype):
+        self.scale, self.runs, self.device, self.dtype = scale, Path(runs), device, dtype
+        self.ks = passk.powers_of_two(scale.samples)
+
+    def train(self, script, name, **options):
+        """The directory of a run, which is trained now unless it is finished. One line and exit
+        code 2 if the directory has a run with other settings. script: the module, such as `grpo`.
+        options: its settings.
+        """
+        directory = self.runs / name
+        common = dict(run=str(directory), device=self.device, dtype=self.dtype)
+        settings = script.Settings(**options, **common, resume=started(directory))
+        if settings.resume:
+            checkpoint = load_checkpoint(directory)
+            same_script = checkpoint["script"] == settings.script
+            if not same_script or recipe(checkpoint["config"]) != recipe(asdict(settings)):
+                fail(f"{directory} is a run of another scale: remove it, or choose another --runs")
+        if not is_finished(directory):
+            script.train(settings)
+        return directory
+
+    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0):
+        """The samples of a run on held-out problems, [[row, …] of each problem], which are sampled
+        now unless they are there. levels: a tuple; None for the task's own.
+        """
+        levels = levels or TASKS[task].test_levels
+        name = "-".join(directory.relative_to(self.runs).parts)
+        name += f"-{task}-{level_name(levels)}-T{temperature}-seed{seed}"
+        out, changed = self.runs / "samples" / name, (directory / "checkpoint.pt").stat().st_mtime
+        table = out / "passk.csv"
+        if not table.exists() or table.stat().st_mtime < changed:
+            settings = passk.Settings(
+                runs=[str(directory)],
+                task=task,
+                level=levels,
+                problems=self.scale.problems,
+                samples=self.scale.samples,
+                temperature=temperature,
+                seed=seed,
+                device=self.device,
+                dtype=self.dtype,
+                out=str(out),
+            )
+            passk.evaluate_runs(settings)
+        (rows,) = read_samples(out / "samples.jsonl", task, levels).values()
+        if (len(rows), len(rows[0])) != (self.scale.problems, self.scale.samples):
+            fail(f"{out} was sampled at another scale: remove it, or choose another --runs")
+        return rows
+
+    def pass_at_k(self, rows):
+        """[[row, …] of each problem] -> (P, K)"""
+        return passk.curve(len(rows[0]), correct(rows), self.ks)
+
+    def curves(self, models_of_seed, task, levels=None, temperature=1.0):
+        """pass@k of several models. models_of_seed: {seed: [run, …]} -> (S, P, K) for each model"""
+        found = [
+            [
+                self.pass_at_k(self.evaluate(model, task, levels, temperature, seed))
+                for model in models
+            ]
+            for seed, models in models_of_seed.items()
+        ]
+        return np.array(found).swapaxes(0, 1)
+
+    def base(self, task, seed):
+        options = dict(task=[task], seed=seed) | self.scale.pretraining
+        return self.train(pretrain, f"{task}-base-s{seed}", **options)
+
+    def base_and_rl(self, task, seed):
+        """The base of a task and its RL model: GRPO's, or on carry ProRL's, from sums of up to ten
+        digits. Four checkpoints of the RL run are kept.
+        """
+        start, keep = self.base(task, seed), self.steps_of_rl(task) // 4
+        if task == "carry":
+            options = dict(base=str(start), seed=seed, steps=self.scale.prorl_steps)
+            return start, self.train(prorl, f"carry-prorl-s{seed}", **options, keep_every=keep)
+        options = dict(task=task, keep_every=keep) | self.budget(task, seed)
+        return start, self.train(grpo, f"{task}-grpo-s{seed}", **options)
+
+    def budget(self, task, seed):
+        """The settings that GRPO shares with all that it is compared with."""
+        steps = self.scale.grpo_steps
+        return dict(
+            base=str(self.base(task, seed)),
+            seed=seed,
+            steps=steps,
+            eval_every=steps // 2,
+            problems=self.scale.grpo_problems,
+            lr=1e-4,
+        )
+
+    def steps_of_rl(self, task):
+        return self.scale.prorl_steps if task == "carry" else self.scale.grpo_steps
+
+    def pairs(self, task):
+        """{seed: (base, RL model)} of a task"""
+        return {seed: self.base_and_rl(task, seed) for seed in self.scale.seeds}
+
+    def load(self, directory, task):
+        return load_model(directory, [task], pick_device(self.device), self.dtype)[0]
+
+    def perplexities(self, judge, task, rows, each=16):
+        """The perplexity under the run `judge` of the first completions of each problem, those that
+        ended: rows [[row, …] of each problem] -> [(N,) of each problem]
+        """
+        problems = held_out_problems(TASKS[task], TASKS[task].test_levels, len(rows))
+        texts = [[row["completion"] for row in of[:each] if has_ended(row)] for of in rows]
+        counts = [len(of) for of in texts]
+        if not sum(counts):
+            fail(f"no completion of {task} ended: there is no perplexity to report")
+        asked = [problem for problem, n in zip(problems, counts, strict=True) for _ in range(n)]
+        model, flat = self.load(judge, task), [text for of in texts for text in of]
+        values = perplexity(model, TASKS[task], asked, flat)
+        return np.split(values.cpu().numpy(), np.cumsum(counts)[:-1])
+
+
+# --------------------------------------------------------------------------------------------------
+# Tables and pictures
+
+
+def with_ends(*names):
+    """Columns of a CSV: each name, and the two ends of its interval."""
+    return [column for name in names for column in (name, f"{name}_low", f"{name}_high")]
+
+
+def write(name, header, rows):
+    rounded = ([f"{x:.4f}" if isinstance(x, float) else x for x in row] for row in rows)
+    write_csv(PICTURES / f"{name}.csv", header, rounded)
+
+
+def panels(columns=1, **options):
+    """A figure with one row of axes, which `save` writes."""
+    return plots.pyplot().subplots(1, columns, dpi=130, **options)
+
+
+def save(figure, name):
+    plots.save(figure, PICTURES / f"{name}.png")
+
+
+def draw_pass_at_k(axes, title, ks, curves):
+    """curves: {label: (S, P, K)}"""
+    points = {
+        label: np.array([(k, *interval(values[:, :, j], resamples=500)) for j, k in enumerate(ks)])
+        for label, values in curves.items()
+    }
+    plots.draw_panel(axes, title, {label: of.T for label, of in points.items()})
+
+
+def curve_rows(ks, curves, *more):
+    """Rows of a CSV: the curves with their intervals."""
+    return [
+        [*more, label, k, *interval(values[:, :, j])]
+        for label, values in curves.items()
+        for j, k in enumerate(ks)
+    ]
+
+
+def save_curves(name, ks, curves):
+    """One panel of curves, as a picture and as a CSV. curves: {label: (S, P, K)}"""
+    write(name, ["model", "k", "pass_at_k", "low", "high"], curve_rows(ks, curves))
+    figure, axes = panels(figsize=(5.6, 4))
+    draw_pass_at_k(axes, "", ks, curves)
+    save(figure, name)

@@ -1,0 +1,82 @@
+"""Pictures: pass@k curves with their intervals, and the metrics of a run."""
+
+import csv
+from pathlib import Path
+
+
+def pyplot():
+    """matplotlib.pyplot, drawing to files only. Imported when there is something to draw."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt
+
+
+def save(figure, path):
+    figure.tight_layout()
+    figure.savefig(path)
+    pyplot().close(figure)
+
+
+def draw_with_band(axes, x, mean, low, high, label):
+    """A line, and its interval as a band of the same colour."""
+    (line,) = axes.plot(x, mean, marker="o", markersize=3.5, label=label)
+    axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+
+
+def draw_panel(axes, title, curves, marks=()):
+    """pass@k against k. curves: {model: array (4, K) of k, pass@k, low, high}. marks: (k, text) of
+    vertical lines.
+    """
+    for name, (ks, mean, low, high) in curves.items():
+        draw_with_band(axes, ks, mean, low, high, name)
+    for number, (k, text) in enumerate(marks):
+        axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
+        axes.annotate(
+            text,
+            (k, 0.03 + 0.1 * number),
+            xytext=(5, 0),
+            fontsize=8,
+            color="dimgrey",
+            textcoords="offset points",
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ks, [f"{k:g}" for k in ks], fontsize=8)
+    axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=title)
+    axes.grid(alpha=0.25)
+    axes.legend(fontsize=8)
+
+
+def draw_panels(panels, path):
+    """Several panels side by side: [(title, curves, marks), …] as `draw_panel` takes them."""
+    width = 6.4 if len(panels) == 1 else 5 * len(panels)
+    size = dict(figsize=(width, 4.4), dpi=150, squeeze=False)
+    figure, all_axes = pyplot().subplots(1, len(panels), **size)
+    for axes, panel in zip(all_axes[0], panels, strict=True):
+        draw_panel(axes, *panel)
+    save(figure, path)
+
+
+EVENTS = {"reset": dict(color="tab:red", linestyle="-"), "stage": dict(color="0.4", linestyle=":")}
+
+
+def draw_metrics(directory, titles):
+    """metrics.csv of a run over its steps, six panels: titles {column: title}. Resets are red
+    vertical lines and new stages dotted ones (column `event`). Writes dynamics.png.
+    """
+    with open(Path(directory) / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    figure, panels = pyplot().subplots(2, 3, figsize=(11, 5.2), dpi=150, sharex=True)
+    for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):
+        points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
+        axes.plot(*zip(*points, strict=True), color="tab:blue", linewidth=1.2)
+        for row in rows:
+            if row["event"]:
+                axes.axvline(int(row["step"]) + 0.5, linewidth=1, **EVENTS[row["event"]])
+        axes.set_title(title, fontsize=9)
+        axes.grid(alpha=0.25)
+    for axes in panels[1]:
+        axes.set_xlabel("step (red: reference reset, dotted: next stage)", fontsize=8)
+    save(figure, Path(directory) / "dynamics.png")

@@ -1,0 +1,369 @@
+"""A run: its directory, checkpoint, metrics and progress. No paper has an equation for this.
+
+    runs/<name>/config.json     the settings
+                metrics.csv     one row per step
+                samples.txt     a few completions now and then, with their rewards
+                checkpoint.pt   everything that `--resume` needs to continue bit for bit (on a CPU)
+                step-N/         with --keep-every: the checkpoint of step N, a run of its own
+
+A checkpoint is written to a temporary name and then renamed, so a killed run leaves a whole one.
+It records how long metrics.csv and samples.txt were. `--resume` cuts them back to that length.
+"""
+
+import csv
+import json
+import math
+import os
+import random
+import shlex
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from support.settings import DeviceSettings, fail, flag, option, typed
+
+FORMAT = "rlvr-line-by-line 2"
+
+
+@dataclass(kw_only=True)
+class RunSettings(DeviceSettings):
+    """The settings of every script that trains."""
+
+    run: str = option("runs/run", "directory of the run", may_change=True)
+    resume: bool = option(False, "continue from the run's checkpoint", may_change=True)
+    overwrite: bool = option(False, "discard the run in this directory", may_change=True)
+    steps: int = option(1, "steps", low=1, may_change=True)
+    save_every: int = option(50, "steps between checkpoints", low=1, may_change=True)
+    keep_every: int | None = option(
+        None, "steps between checkpoints that are kept in RUN/step-N", low=1, may_change=True
+    )
+
+    def settle(self):
+        if self.resume and self.overwrite:
+            raise ValueError("--resume and --overwrite contradict each other")
+
+
+# --------------------------------------------------------------------------------------------------
+# Starting: the settings, and the checkpoint to continue from
+
+
+def parse(cls, argv=None):
+    """The settings of a run from the command line. A resumed run keeps the settings that it was
+    started with. Only those marked `may_change` may be given another value.
+    """
+    given = typed(cls, argv)
+    try:
+        if not given.get("resume"):
+            return cls(**given)
+        directory = given.get("run", cls().run)
+        saved = saved_settings(cls, directory)
+        for one in fields(cls):
+            before = getattr(saved, one.name)
+            if not one.metadata["may_change"] and given.get(one.name, before) != before:
+                fail(
+                    f"{directory} was started with {flag(one.name)} {before} "
+                    f"and cannot resume with {given[one.name]}"
+                )
+        return replace(saved, **given)
+    except ValueError as error:
+        fail(error)
+
+
+def saved_settings(cls, directory):
+    """The settings that a run was started with."""
+    checkpoint = load_checkpoint(directory)
+    if checkpoint["script"] != cls.script:
+        fail(f"{directory} is a run of {checkpoint['script']}, not of {cls.script}")
+    return cls(**checkpoint["config"] | {"run": str(directory), "resume": False})
+
+
+def checkpoint_to_resume(settings, *sources):
+    """The checkpoint that the run continues from, or None for a new run. One line and exit code 2
+    if a new run would overwrite another one. sources: the names of the settings that hold the
+    runs which this run reads.
+    """
+    if settings.resume:
+        return load_checkpoint(settings.run)
+    for name in sources:
+        source = getattr(settings, name)
+        if source is None:
+            continue
+        source = Path(source).resolve()
+        if Path(settings.run).resolve() in (source, *source.parents):
+            fail(f"--run {settings.run} would overwrite {flag(name)}: choose another directory")
+    if started(settings.run) and not settings.overwrite:
+        fail(
+            f"{settings.run} holds a run already: continue it with --resume, discard it with "
+            "--overwrite, or choose another --run"
+        )
+    return None
+
+
+def pick_device(name):
+    """The torch.device that a setting names. `auto` takes the fastest there is."""
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    if name == "auto":
+        name = next(d for d in ("cuda", "mps", "cpu") if available[d])
+    if not available[name]:
+        fail(f"--device {name}: there is none on this machine")
+    return torch.device(name)
+
+
+# --------------------------------------------------------------------------------------------------
+# Runs that another run needs
+
+
+def ensure(train, settings, role, takes):
+    """Make sure that the run `settings.run` is finished. If there is none it is trained now, with
+    `train(settings)`. If it is unfinished it is continued with its own settings.
+
+    role: what the run is, for the message. takes: how long it takes, for the message.
+    """
+    directory = settings.run
+    if is_finished(directory):
+        return
+    if started(directory):
+        print(f"the {role} in {directory} is unfinished: finishing it first ({takes} in all)")
+        settings = replace(saved_settings(type(settings), directory), resume=True)
+    else:
+        print(f"there is no {role} in {directory} yet: training it first ({takes})")
+    train(settings)
+
+
+def started(directory):
+    """Whether there is a run in this directory."""
+    return (Path(directory) / "checkpoint.pt").exists()
+
+
+def is_finished(directory):
+    """Whether a run has done all its steps. False where there is no run."""
+    if not started(directory):
+        return False
+    checkpoint = load_checkpoint(directory)
+    return checkpoint["step"] >= checkpoint["config"]["steps"]
+
+
+def run_names(directories):
+    """A short name for each run: that of its directory, or its path where two are the same. One
+    line and exit code 2 if a run is there twice.
+    """
+    short = [Path(d).resolve().name for d in directories]
+    names = [s if short.count(s) == 1 else str(d) for s, d in zip(short, directories, strict=True)]
+    if len(set(names)) < len(names):
+        fail("the same run is named twice")
+    return names
+
+
+# --------------------------------------------------------------------------------------------------
+# Checkpoints
+
+
+def load_checkpoint(directory):
+    """The checkpoint of a run. One line and exit code 2 if there is none or if it is damaged."""
+    path = Path(directory) / "checkpoint.pt"
+    if not path.is_file():
+        fail(f"no run in {directory}: {path} does not exist")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damaged bytes happen to mean
+        fail(f"{path} is damaged or no checkpoint ({type(error).__name__})")
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != FORMAT:
+        fail(f"{path} is not a checkpoint of this version of the project")
+    return checkpoint
+
+
+def make_directory(directory):
+    try:
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"cannot write to {directory}: {error.strerror}")
+    if not os.access(directory, os.W_OK):
+        fail(f"cannot write to {directory}: it is read-only")
+
+
+def random_states(rng):
+    states = {"python": rng.getstate(), "torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random_states(states, rng):
+    rng.setstate(states["python"])
+    torch.set_rng_state(states["torch"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])
+
+
+# --------------------------------------------------------------------------------------------------
+# The run
+
+
+class Run:
+    """The directory of a run, and its loop.
+
+    settings: a RunSettings. saved: from `checkpoint_to_resume`. about: plain data that whoever
+    loads the checkpoint needs. tracked: everything with a state_dict that the run needs to
+    continue (`model=`, `optimizer=`, …).
+
+        run = Run(settings, saved, {"tasks": […]}, model=model, optimizer=optimizer)
+        for step in run.steps():
+            ...
+            run.log(step, ("reward",), reward=…, …)
+    """
+
+    def __init__(self, settings, saved, about, **tracked):
+        self.settings, self.about, self.tracked = settings, about, tracked
+        self.directory = Path(settings.run)
+        self.rng = random.Random(settings.seed)
+        self.step = 0
+        self.interrupted = self.saving_soon = False
+        torch.manual_seed(settings.seed)
+        if saved is None:
+            self._start_afresh()
+        else:
+            self._continue_from(saved)
+        config = {k: "inf" if v == math.inf else v for k, v in asdict(settings).items()}
+        text = json.dumps({"script": settings.script} | config, indent=2) + "\n"
+        (self.directory / "config.json").write_text(text)
+
+    def _start_afresh(self):
+        make_directory(self.directory)
+        old = [self.directory / "checkpoint.pt", *self.directory.glob("step-*/checkpoint.pt")]
+        for path in old:  # --overwrite removes only what a run writes
+            path.unlink(missing_ok=True)
+        for name in ("metrics.csv", "samples.txt"):
+            (self.directory / name).write_text("")
+
+    def _continue_from(self, saved):
+        for name, item in self.tracked.items():
+            item.load_state_dict(saved[name])
+        restore_random_states(saved["random"], self.rng)
+        self.step = saved["step"]
+        for name, size in saved["sizes"].items():
+            if not (self.directory / name).exists():
+                fail(f"{self.directory / name} is gone: the run cannot resume without it")
+            os.truncate(self.directory / name, size)
+
+    def steps(self):
+        """The step numbers still to be done, with a progress bar. Saves every `--save-every`
+        steps and at the end. After Ctrl-C it finishes the step, saves, and exits with code 130.
+        """
+        total = self.settings.steps
+        if self.step >= total:
+            print(f"{self.directory} is already at step {self.step} of {total}")
+            return
+        device = next(self.tracked["model"].parameters()).device
+        done = f"steps {self.step} to {total}"
+        print(f"{self.directory}: {self.settings.script} on {device}, {done}")
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        quiet = {} if sys.stderr.isatty() else {"mininterval": 10}
+        bar = {"total": total, "initial": self.step, "unit": "step", "dynamic_ncols": True}
+        try:
+            with tqdm(**bar, **quiet) as self.bar:
+                for step in range(self.step, total):
+                    yield step
+                    self.step = step + 1
+                    self.bar.update()
+                    self._save_if_due(total)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _save_if_due(self, total):
+        stopping = self.interrupted and self.step < total
+        due = self.step % self.settings.save_every == 0 or self.step == total
+        if due or stopping or self.saving_soon:
+            self.save(self.directory)
+            self.saving_soon = False
+        if self.keeps(self.step):
+            make_directory(self.directory / f"step-{self.step}")
+            self.save(self.directory / f"step-{self.step}")
+        if stopping:
+            self.bar.close()
+            again = f"{self.settings.command()} --run {shlex.quote(str(self.directory))} --resume"
+            print(f"stopped after step {self.step}; continue with `{again}`")
+            raise SystemExit(130)
+
+    def keeps(self, step):
+        """Whether the checkpoint after so many steps is kept, as a run of its own."""
+        return self.settings.keep_every is not None and step % self.settings.keep_every == 0
+
+    def _interrupt(self, *_):
+        if self.interrupted:
+            raise KeyboardInterrupt  # the second Ctrl-C does not wait
+        self.interrupted = True
+
+    def log(self, step, show, **metrics):
+        """One row of metrics.csv. The metrics named in `show` stand beside the progress bar. Every
+        row has the same columns, and None leaves a cell empty. A run whose gradient is not finite
+        stops here, before it overwrites its last checkpoint.
+        """
+        if not math.isfinite(metrics["grad_norm"]):
+            self.bar.close()
+            fail(
+                f"{self.directory} has diverged: at step {step} the gradient is not finite. "
+                "A smaller --lr may help"
+            )
+        row = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in metrics.items()}
+        row = {"step": step} | row
+        with open(self.directory / "metrics.csv", "a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
+        shown = (f"{k} {metrics[k]:.3g}" for k in show if metrics[k] is not None)
+        self.bar.set_postfix_str(" ".join(shown), refresh=False)
+
+    def write_samples(self, lines):
+        """Append lines to samples.txt."""
+        with open(self.directory / "samples.txt", "a") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+    def save_soon(self):
+        """Save at the end of this step."""
+        self.saving_soon = True
+
+    def save(self, directory):
+        kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
+        sizes = {
+            name: (self.directory / name).stat().st_size for name in ("metrics.csv", "samples.txt")
+        }
+        checkpoint = {
+            "format": FORMAT,
+            "script": self.settings.script,
+            "config": asdict(self.settings) | kept,
+            "step": self.step,
+            "random": random_states(self.rng),
+            "sizes": sizes,
+        }
+        checkpoint |= self.about | {name: x.state_dict() for name, x in self.tracked.items()}
+        temporary = directory / "checkpoint.pt.tmp"
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, directory / "checkpoint.pt")
+
+
+class Timer:
+    """Seconds since the last call, the accelerator's work included."""
+
+    def __init__(self, device):
+        self.device = device
+        self()
+
+    def __call__(self):
+        if self.device.type != "cpu":
+            torch.accelerator.synchronize()
+        now = time.perf_counter()
+        elapsed, self.last = now - getattr(self, "last", now), now
+        return elapsed

@@ -1,0 +1,122 @@
+"""Every claim in two worlds whose outcome is known: one in which both papers are right, and the
+same world with base and RL swapped.
+"""
+
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from paper import claims_limit
+from paper.__main__ import CLAIMS
+from paper.lab import PICTURES, Lab, Scale
+from verifiers import level_name
+
+N, P = 16, 100
+SCALE = Scale(seeds=(0, 1), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
+METRICS = "step,validation,kl_k3,update_norm,resets\n0,0.1,0.2,0.3,0\n1,,0.2,0.3,0\n"
+SOLVED_COLD = {"countdown": 0.3, "order": 0.5, "code": 0.03, "chain": 0.01, "carry": 0.01}
+SOLVED_BY_RL = {"order": 0.6, "code": 0.5, "chain": 1.0}
+
+
+class World(Lab):
+    """A laboratory that trains nothing. The name of a model decides how often it solves a problem
+    and what its texts look like.
+    """
+
+    def __init__(self, directory, swapped):
+        super().__init__(SCALE, directory, "cpu", "float32")
+        self.swapped = swapped
+
+    def train(self, script, name, **options):
+        script.Settings(**options)  # the settings must exist
+        (self.runs / name).mkdir(exist_ok=True)
+        (self.runs / name / "dynamics.png").touch()
+        (self.runs / name / "metrics.csv").write_text(METRICS)
+        return self.runs / name
+
+    def rate(self, name, task, temperature, share):
+        """How often each problem is solved (P,). share: of the training that is done"""
+        of_base = name.split("-")[1] == "base"
+        if "resets" in name:
+            return np.full(P, 0.5 if ("resets-0" in name) != self.swapped else 0.9)
+        if of_base != self.swapped:
+            cold = SOLVED_COLD[task]
+            return np.full(P, 1.0 if task == "chain" and temperature < 0.5 else cold)
+        learnt = self.rate_after_rl(name, task)
+        start = self.rate(f"{task}-{'rl' if self.swapped else 'base'}", task, 1.0, 1.0)
+        return start if task == "code" and share <= 0.5 else (1 - share) * start + share * learnt
+
+    def rate_after_rl(self, name, task):
+        """On countdown 60 problems become easy, 20 hard, and 20 are lost. More completions per
+        problem lose less, a KL more. On carry RL leaves five problems unsolved, a teacher none.
+        """
+        problem = np.arange(P)
+        if task == "countdown":
+            with_kl = "variant-2" in name or "variant-3" in name
+            seldom = 0.2 if "variant-1" in name else 0.0 if with_kl else 0.05
+            return np.where(problem >= 80, 0.0, np.where(problem >= 60, seldom, 0.95))
+        if task == "carry":
+            return np.where((problem >= 95) & ("distill" not in name), 0.0, 0.97)
+        return np.full(P, SOLVED_BY_RL[task])
+
+    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0):
+        name, _, step = "/".join(directory.relative_to(self.runs).parts).partition("/step-")
+        level = levels and level_name(levels)
+        draw = f"{name} {step} {task} {level} {temperature} {seed}"
+        rng = np.random.default_rng(zlib.crc32(draw.encode()))
+        diverse = (name.split("-")[1] == "base") != self.swapped
+        rates = self.rate(name, task, temperature, int(step) / 8 if step else 1.0)
+        return [
+            self.samples(i, rng.random(N) < rate, task, diverse) for i, rate in enumerate(rates)
+        ]
+
+    def samples(self, i, rights, task, diverse):
+        """The samples of problem i. diverse: whether they differ"""
+        rows, seen = [], {True: 0, False: 0}
+        for right in rights:
+            text = f"{seen[right] % 10 if diverse else 0}{'+' if right else '-'}1"
+            seen[right] += 1
+            row = {"model": "base" if diverse else "rl", "task": task, "level": 4}
+            row |= {"prompt": f"{i}:", "completion": text, "reward": float(right), "tokens": 4}
+            rows.append(row | {"logp": -2.0 if diverse else -1.0})
+        return rows
+
+    def load(self, directory, task):
+        return None
+
+    def perplexities(self, judge, task, rows, each=16):
+        """On carry the base finds RL's answers unlikely. On countdown it finds them likeliest."""
+        surprise = {"carry": {"base": 1.2, "rl": 2.0}, "countdown": {"base": 1.5, "rl": 1.1}}[task]
+        return [surprise[of[0]["model"]] + np.linspace(-0.2, 0.2, 4) for of in rows]
+
+
+@pytest.fixture
+def verdicts(tmp_path, monkeypatch):
+    """{claim: verdict} of the lines of one claim, in a world."""
+
+    def perplexity(model, task, problems, texts):
+        return torch.ones(len(texts))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(claims_limit, "entropy_matched_temperature", lambda *_: (1.5, 0.5))
+    monkeypatch.setattr(claims_limit, "perplexity", perplexity)
+    PICTURES.mkdir(parents=True)
+    return lambda name, swapped: {
+        row.claim: row.verdict for row in CLAIMS[name](World(tmp_path, swapped))
+    }
+
+
+# Lines that also hold in the other world: swapping base and RL does not change their side.
+HOLDS_EITHER_WAY = ("ΔSE stays above .1", "chain, at the base's best temperature")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(name, verdicts):
+    right = verdicts(name, swapped=False)
+    assert set(right.values()) == {"reproduced"}, right
+    assert list(PICTURES.glob(f"{name}*.png")) and (PICTURES / f"{name}.csv").stat().st_size > 50
+    wrong = verdicts(name, swapped=True)
+    reproduced = [claim for claim, said in wrong.items() if said == "reproduced"]
+    assert not [claim for claim in reproduced if not claim.startswith(HOLDS_EITHER_WAY)]

@@ -1,0 +1,235 @@
+"""Intervals, verdicts and regimes on cases with known answers. And the laboratory at toy size,
+which does nothing twice.
+"""
+
+import numpy as np
+import pytest
+import torch
+from helpers import refused, stopped
+
+import grpo
+import paper.__main__ as paper
+import pretrain
+from paper.__main__ import CLAIMS, Settings, main, report
+from paper.claims_prorl import LEVELS, correlation, regime
+from paper.lab import SCALES, Lab, Row, Scale, interval, recipe, verdict
+from support.run import load_checkpoint
+from verifiers import TASKS, held_out_problems
+
+TOY = ["--scale", "toy", "--device", "cpu"]
+
+
+# --------------------------------------------------------------------------------------------------
+# Intervals and verdicts
+
+
+def test_an_interval_covers_problems_and_seeds():
+    rng = np.random.default_rng(0)
+    values = rng.random((1, 400))
+    mean, low, high = interval(values)
+    assert mean == pytest.approx(values.mean()) and low < mean < high
+    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
+    assert interval(np.ones((3, 5))) == (1.0, 1.0, 1.0)
+    apart = np.repeat([[0.0], [1.0]], 400, axis=1)  # two seeds that disagree on all problems
+    assert interval(apart)[2] - interval(apart)[1] == pytest.approx(1.0)
+
+
+def test_a_statistic_of_several_means_is_of_the_same_problems_in_each_draw():
+    rng = np.random.default_rng(0)
+    values = rng.random((1, 400))
+    both = rng.random((2, 3, 400)) + np.arange(2)[:, None, None]
+    assert interval(both, np.ptp)[0] == pytest.approx(np.ptp(both.mean(axis=(1, 2))))
+    three = interval([values, 3 * values], lambda m: m[1] / m[0])
+    assert three == pytest.approx((3.0, 3.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected", "said"),
+    [
+        (0.1, 0.2, +1, "reproduced"),
+        (0.1, 0.2, -1, "reversed"),
+        (-0.2, -0.1, -1, "reproduced"),
+        (-0.2, -0.1, +1, "reversed"),
+        (-0.1, 0.2, +1, "not reproduced"),
+        (-0.1, 0.2, -1, "not reproduced"),
+        (0.0, 0.2, +1, "not reproduced"),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(low, high, expected, said):
+    assert verdict(low, high, expected) == said
+
+
+def test_regimes_by_hand():
+    low, middle, high = (
+        np.random.default_rng(0).normal(mean, 0.05, (2, 200)) for mean in (0.2, 0.5, 0.7)
+    )
+    again = middle + np.random.default_rng(1).normal(0, 0.05, middle.shape)
+    assert regime(high, middle, low) == regime(middle, low, again - 0.01) == "diminish"
+    assert regime(low, middle, again) == "plateau" and regime(low, middle, high) == "sustained"
+
+
+def test_a_correlation_is_judged_by_tasks():
+    starts = {"a": (0.1, 1.0), "b": (0.4, 0.5), "c": (0.6, 0.5), "d": (0.9, 0.1)}
+    r, low, high = correlation([[task, 1, *point] for task, point in starts.items()], 3)
+    expected = np.corrcoef([0.1, 0.4, 0.6, 0.9], [1.0, 0.5, 0.5, 0.1])[0, 1]
+    assert r == pytest.approx(expected) and low <= r <= high < 0
+
+
+def test_a_draw_of_two_tasks_is_left_out():
+    """Two tasks alone would say ±1."""
+    two = [["a", 1, 0.1, 0.2], ["a", 2, 0.2, 0.1], ["b", 1, 0.5, 0.9], ["c", 1, 0.9, 0.5]]
+    assert correlation(two, 3)[1] > -0.999 and correlation(two, 3)[2] < 0.999
+
+
+def test_levels_of_one_task_say_nothing_about_the_others():
+    one_task = [["a", i, x, 1 - x] for i, x in enumerate((0.1, 0.3, 0.5))]
+    assert correlation([*one_task, ["b", 0, 0.9, 0.9], ["c", 0, 0.05, 0.1]], 3)[2] > 0
+
+
+def test_levels_are_the_tasks_own():
+    assert set(LEVELS) <= set(TASKS)
+    n = SCALES["full"].problems
+    for task, levels in LEVELS.items():
+        assert set(levels) <= set(TASKS[task].pretrain_levels)
+        for level in levels:
+            assert len(held_out_problems(TASKS[task], (level,), n)) == n
+
+
+# --------------------------------------------------------------------------------------------------
+# The report
+
+
+def test_the_report_says_what_was_found():
+    def some_claim(_):
+        """A heading
+
+        And a remark.
+        """
+
+    scale = Scale(seeds=(0, 2), problems=5, samples=8, grpo_steps=1, grpo_problems=1, prorl_steps=1)
+    row = Row(where="Table 1", claim="it rises", theirs="+1", ours="+2", verdict="reproduced")
+    text = report({"some": (scale, [row])}, {"some": some_claim}, "toy")
+    assert "Of 1 claims 1 reproduced.\n\n## A heading\n\nAnd a remark." in text
+    assert "| Table 1 | it rises | +1 | +2 | **reproduced** |" in text
+    assert "`python -m paper some --scale toy --seeds 0 2 --problems 5`" in text
+    assert "5 held-out problems, 8 samples" in text
+
+
+def test_the_prose_of_the_report_fits_a_page():
+    """Each line that is not of a table or a picture has at most 100 columns."""
+    row = Row(where="", claim="", theirs="", ours="", verdict="reproduced")
+    text = report({name: (SCALES["full"], [row]) for name in CLAIMS}, CLAIMS, "full")
+    assert not [line for line in text.splitlines() if len(line) > 100]
+
+
+# --------------------------------------------------------------------------------------------------
+# The laboratory
+
+
+def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    claims = ["crossing", "search_tree"]
+    monkeypatch.setattr(paper, "CLAIMS", {name: CLAIMS[name] for name in claims})
+    (tmp_path / "RESULTS.md").write_text("of another scale, and whole")
+    main([*TOY, "crossing"])
+    assert "RESULTS.md follows when these are done too: search_tree" in capsys.readouterr().out
+    assert (tmp_path / "RESULTS.md").read_text() == "of another scale, and whole"
+    main([*TOY, "search_tree"])
+    text = (tmp_path / "RESULTS.md").read_text()
+    for name in claims:
+        assert (tmp_path / "results" / "paper" / f"{name}.png").stat().st_size > 5_000
+        assert f"![{name}](results/paper/{name}.png)" in text
+    table = (tmp_path / "results" / "paper" / "crossing.csv").read_text()
+    assert table.startswith("model,k,pass_at_k,low,high\nbase,1,")
+    capsys.readouterr()
+    monkeypatch.setattr("pretrain.train", lambda settings: pytest.fail("trained again"))
+    monkeypatch.setattr("grpo.train", lambda settings: pytest.fail("trained again"))
+    monkeypatch.setattr("passk.evaluate_runs", lambda settings: pytest.fail("sampled again"))
+    main([*TOY, "crossing"])
+    assert (tmp_path / "RESULTS.md").read_text() == text, "the other claims stay"
+    main(TOY)
+    assert capsys.readouterr().out.count("done before") == len(claims)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return Lab(SCALES["toy"], tmp_path / "lab", "cpu", "float32")
+
+
+def test_a_run_of_another_scale_is_not_taken_for_this_one(lab, capsys):
+    """Trained with 2 steps, asked for with 3. What is there stays."""
+    start = lab.base("countdown", 0)
+    before = (start / "checkpoint.pt").read_bytes()
+    other = dict(task=["countdown"], seed=0) | lab.scale.pretraining | dict(steps=3)
+
+    capsys.readouterr()
+    line = stopped(capsys, lambda: lab.train(pretrain, start.name, **other))
+    assert "another scale" in line
+    assert (start / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_run_of_another_script_is_not_taken_for_this_one(lab, capsys):
+    start = lab.base("countdown", 0)
+    capsys.readouterr()
+    assert "another scale" in stopped(capsys, lambda: lab.train(grpo, start.name))
+
+
+def test_a_laboratory_can_be_moved(lab, tmp_path, monkeypatch):
+    """The same settings with the runs elsewhere are the same run. The paths of the runs that it
+    reads are compared relative to the laboratory.
+    """
+    options = dict(base=str(lab.base("countdown", 0)), steps=1, problems=2, group=2)
+    lab.train(grpo, "one", **options)
+    lab.runs.rename(tmp_path / "moved")
+    moved = Lab(SCALES["toy"], tmp_path / "moved", "cpu", "float32")
+    monkeypatch.setattr("grpo.train", lambda settings: pytest.fail("trained again"))
+    options["base"] = str(moved.base("countdown", 0))
+    assert moved.train(grpo, "one", **options) == tmp_path / "moved" / "one"
+    config = load_checkpoint(moved.runs / "one")["config"]
+    assert recipe(config)["base"] == "/countdown-base-s0" and "run" not in recipe(config)
+
+
+def test_an_unfinished_run_is_continued(lab, monkeypatch):
+    start = lab.base("countdown", 0)
+    whole = (start / "metrics.csv").read_text()
+    one_less = load_checkpoint(start)
+    one_less["step"] -= 1
+    torch.save(one_less, start / "checkpoint.pt")
+    seen = []
+    monkeypatch.setattr(pretrain, "train", seen.append)
+    lab.base("countdown", 0)
+    assert len(seen) == 1 and seen[0].resume and seen[0].steps == 2
+    assert (start / "metrics.csv").read_text() == whole
+
+
+# --------------------------------------------------------------------------------------------------
+# The command line
+
+BAD = "chess | --scale huge | --seeds | --seeds -1 | --seeds x | --device tpu | --problems 9000"
+
+
+@pytest.mark.parametrize("options", BAD.split(" | "))
+def test_bad_options_of_paper(options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    refused(capsys, main, options.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_scale_is_the_chosen_one():
+    assert Settings().chosen_scale() == SCALES["quick"] and Settings().runs == "runs/paper/quick"
+    scale = Settings(scale="full", seeds=[3, 1, 3], problems=7).chosen_scale()
+    assert scale == SCALES["full"]._replace(seeds=(3, 1), problems=7)
+
+
+def test_a_claim_is_not_held_to_the_problems_that_another_one_lacks(tmp_path, monkeypatch, capsys):
+    def crossing(lab):
+        """A heading"""
+        ours = str(lab.scale.problems)
+        return [Row(where="", claim="sampled", theirs="", ours=ours, verdict="reproduced")]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(CLAIMS, "crossing", crossing)
+    main(["crossing", "--scale", "toy", "--problems", "500"])
+    assert "sampled: 500" in capsys.readouterr().out
+    line = refused(capsys, main, ["crossing", "weaker_start", "--problems", "500"])
+    assert "distinct held-out problems" in line

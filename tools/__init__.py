@@ -1,0 +1,1 @@
+"""Tools around the house: speed, the direction of imports, several results in one picture."""
