@@ -9,22 +9,26 @@ the mean becomes likelier, a worse one less likely.
          ρ_it = π_θ(o_it | q, o_i,<t) / π_old(o_it | q, o_i,<t)
          Â_i  = (r_i − mean(r)) / std(r)
 
+    q: a problem    o_i: a completion    |o_i|: its tokens, mask.sum(-1)    r_i: rewards[:, i]
+    log π_θ: logp   log π_old: logp_old, from the rollout   log π_ref: logp_ref, of the base
+    μ: epochs       E: the mean over B problems and G completions of each, sampled from π_old
+
 Dr. GRPO, RLOO, ReMax, REINFORCE++ and DAPO each change one part of this: the advantage, the
 weights of the tokens, the clip, the place of the KL, or which groups are used. `ALGORITHMS` is the
 table of what differs. `policy_step` is the same for all of them.
 
-Where this file deviates from the paper: the reward comes from a verifier, not from a reward model.
-β is 0 by default, as in the analysis of Limit of RLVR (DeepSeekMath: 0.04). The clip has a lower
-and an upper ε, which are equal in GRPO.
+Where this file deviates from the paper: the reward comes from a verifier, not from a reward model,
+and only for the whole completion (the paper's process supervision is not here). β is 0 by default,
+as in the analysis of Limit of RLVR (DeepSeekMath: 0.04). ε is a pair, with equal values in GRPO.
+The reference stays the base. The norm of the gradient is clipped to 1.
 
-    python grpo.py                     2 minutes on two CPU cores; held-out pass@1 from .16 to .36
+    python grpo.py                     2 minutes on two CPU cores; pass@1 from .16 to .36-.39
     python grpo.py --algorithm dapo    another row of the table
 """
 
 import copy
 import math
 from dataclasses import dataclass
-from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -80,10 +84,16 @@ class Settings(RunSettings):
     epochs: int = option(1, "passes over each rollout, the paper's μ (DeepSeekMath: 1)", low=1)
     minibatches: int = option(1, "optimizer steps per epoch (ProRL: 4)", low=1)
     eps_low: float | None = option(
-        None, "clip below 1, at most 1; default: the algorithm's", above=0, high=math.inf
+        None,
+        "ε_low: the ratio is clipped at 1 − ε_low; default: the algorithm's",
+        above=0,
+        high=math.inf,
     )
     eps_high: float | None = option(
-        None, "clip above 1; default: the algorithm's", above=0, high=math.inf
+        None,
+        "ε_high: the ratio is clipped at 1 + ε_high; default: the algorithm's",
+        above=0,
+        high=math.inf,
     )
     beta: float = option(0.0, "weight of the KL to the reference (DeepSeekMath: 0.04)", low=0)
     temperature: float = option(1.0, "of sampling (ProRL: 1.2)", above=0)
@@ -98,7 +108,7 @@ class Settings(RunSettings):
         self.level = check_levels(self.task, self.level, "train_levels")
         self.eps_low = algorithm.clip[0] if self.eps_low is None else self.eps_low
         self.eps_high = algorithm.clip[1] if self.eps_high is None else self.eps_high
-        if 1 < self.eps_low < math.inf:
+        if 1 < self.eps_low < math.inf:  # inf means no clip
             raise ValueError(f"--eps-low {self.eps_low:g} is out of range: it must be at most 1")
         if self.beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
             raise ValueError(f"--beta {self.beta:g}: {self.algorithm} has no KL")
@@ -108,12 +118,13 @@ class Settings(RunSettings):
 # --------------------------------------------------------------------------------------------------
 # The objective. B problems, G completions of each, up to T tokens.
 #
-# The KL of π_θ to π_ref is estimated from the sampled tokens: logp, logp_ref (B, G, T) -> (B, G, T)
+# KL(π_θ‖π_ref) is estimated from the sampled tokens: logp, logp_ref (B, G, T) -> (B, G, T). What is
+# said of bias and gradient holds for tokens that π_θ itself has sampled.
 
 
 def kl_k1(logp, logp_ref):
-    """−log(π_ref/π_θ), unbiased. In the reward its gradient is exact. As a loss it does nothing:
-    its expected gradient is zero.
+    """−log(π_ref/π_θ), unbiased. In the reward, with the KL of later tokens, it has the exact
+    gradient of the KL of whole completions. As a loss its expected gradient is zero.
     """
     return logp - logp_ref  # KL k1
 
@@ -137,18 +148,19 @@ def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_hi
                    kl=kl_k3):  # fmt: skip
     """J(θ), to be maximised -> scalar
 
-    logp, logp_old, logp_ref, advantage, weights: (B, G, T). `weights` is the paper's mean over
-    tokens, 1/G Σ_i 1/|o_i| Σ_t, and 0 on the padding. Micro-batches take their rows of it, so
-    their objectives add up to the whole.
+    logp, logp_old, logp_ref, advantage, weights: (B, G, T). `weights` is the mean over tokens and
+    problems, 1/B Σ_q 1/G Σ_i 1/|o_i| Σ_t, and 0 on the padding. Micro-batches take their rows of
+    it, so their objectives add up to the whole.
 
-    At the first optimizer step π_θ is π_old. Then every ratio is 1 and J is about 0, but its
-    gradient is Σ Â ∇log π, because the derivative of ρ at 1 is ∇log π.
+    At the first optimizer step on a rollout π_θ is π_old, so every ratio is 1. Without a KL the J
+    of GRPO is then 0, but its gradient is not: it is Σ weights · Â ∇log π_θ, because the
+    derivative of ρ is ∇log π_θ at ρ = 1.
     """
     ratio = torch.exp(logp - logp_old)  # GRPO ρ
     clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)
-    penalty = beta * kl(logp, logp_ref) if beta else 0.0
-    return weighted_sum(surrogate - penalty, weights)  # GRPO (3)
+    kl_term = beta * kl(logp, logp_ref) if beta else 0.0  # not 0 · inf
+    return weighted_sum(surrogate - kl_term, weights)  # GRPO (3)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -166,7 +178,7 @@ def has_spread(rewards):
 def group_advantage(rewards):
     """Â_i = (r_i − mean(r)) / std(r), and exactly 0 if all rewards are equal (2402.03300, §4.1.2).
 
-    std divides by G, as in the paper's formula for a whole population. TRL divides by G − 1, so
+    std divides by G. The paper does not say whether by G or G − 1. TRL divides by G − 1, so
     its advantages are smaller by a factor of √((G−1)/G).
     """
     centred = rewards - rewards.mean(dim=1, keepdim=True)
@@ -233,11 +245,13 @@ def sequence_sum(mask, max_tokens):
 
 
 class Algorithm(NamedTuple):
-    advantage: callable  # of the rewards of a group
-    token_weights: callable  # the mean over tokens
-    clip: tuple = (math.inf, math.inf)  # the default of --eps-low and --eps-high
-    kl_in_loss: callable = None  # how β enters: as a part of the objective,
-    kl_in_reward: callable = None  # or as a part of the reward
+    """One row: what an algorithm does differently from the others."""
+
+    advantage: callable  # rewards (B, G) -> (B, G)
+    token_weights: callable  # mask (B, G, T), max_tokens -> (B, G, T)
+    clip: tuple = (math.inf, math.inf)  # the default of --eps-low and --eps-high; inf: no clip
+    kl_in_loss: callable = None  # the estimate of the KL that is subtracted in the objective
+    kl_in_reward: callable = None  # the estimate of the KL that is subtracted from the reward
     whitened: bool = False  # advantages are whitened over the whole batch
     dynamic: bool = False  # groups without spread are replaced (dynamic sampling)
     overlong: float = 0.0  # L_c / L_max, the share of the length that costs reward
@@ -268,41 +282,50 @@ ALGORITHMS = {
 
 
 # --------------------------------------------------------------------------------------------------
-# One step, in the order of DeepSeekMath's Algorithm 1
+# One step: DeepSeekMath's Algorithm 1. `sample_groups` draws B problems, samples G completions of
+# each with π_old, the policy of this moment, and computes their rewards. `policy_step` computes the
+# advantages and maximises (3) in `epochs` = μ passes. The paper's outer loop, π_ref ← π_θ, is the
+# reset of prorl.py.
 
 
 def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=None, max_rounds=8):
     """B groups of G completions: problems, `Rollout`, their rewards for training (B, G), and
     metrics of all groups that were sampled.
 
-    With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped and another
+    With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped, and another
     problem is sampled in its place. The mean then runs over B groups that all have a gradient.
-    (The papers ask for 0 < correct < G. Here a group can also differ by a graded or shaped reward.)
     After `max_rounds` rounds it continues with the groups it has.
+
+    The papers keep a group if 0 < correct < G. Here a graded reward or the penalty for not ending
+    also counts as a difference. DAPO's price of length does not.
     """
-    G, missing, sampled, reward, kept = settings.group, settings.problems, 0, 0.0, []
-    while missing > 0 and max_rounds > 0:
-        problems = [sample_problem(task, levels, rng) for _ in range(missing)]
+    B, G = settings.problems, settings.group
+    problems, batches, rewards = [], [], []  # of the groups that are kept
+    verified = []  # the verifier's rewards of all groups that were sampled
+    for _ in range(max_rounds):
+        drawn = [sample_problem(task, levels, rng) for _ in range(B - len(problems))]
         batch = sample_completions(
-            policy, task, problems, G, settings.temperature, max_tokens=max_tokens
+            policy, task, drawn, G, settings.temperature, max_tokens=max_tokens
         )
-        rewards = reward_for_training(batch, algorithm, settings)
-        sampled, reward = sampled + missing, reward + batch.rewards.sum().item()
-        useful = torch.arange(missing, device=rewards.device)
-        if algorithm.dynamic:  # judged without the price of length
-            unshaped = reward_for_training(batch, algorithm._replace(overlong=0.0), settings)
-            useful = has_spread(unshaped).nonzero().flatten()  # DAPO filter
-        some = [problems[i] for i in useful.tolist()]
-        kept.append((some, batch.select(useful), rewards[useful]))
-        missing, max_rounds = missing - len(some), max_rounds - 1
-    if missing == settings.problems:  # no group has a gradient: the update is a no-op
-        kept = [(problems, batch, rewards)]
-    problems, batches, rewards = zip(*kept, strict=True)
-    metrics = {"reward": reward / (sampled * G), "groups_sampled": sampled}
-    return [*chain(*problems)], concatenate(batches), torch.cat(rewards), metrics
+        kept = torch.arange(len(drawn), device=batch.rewards.device)
+        if algorithm.dynamic:
+            judged = shaped_rewards(batch, algorithm._replace(overlong=0.0), settings)
+            kept = has_spread(judged).nonzero().flatten()  # DAPO filter
+        verified.append(batch.rewards)
+        problems += [drawn[i] for i in kept.tolist()]
+        batches.append(batch.select(kept))
+        rewards.append(shaped_rewards(batch, algorithm, settings)[kept])
+        if len(problems) == B:
+            break
+    if not problems:  # no group has spread: the last round, with advantages that are all 0
+        problems, batches, rewards = drawn, [batch], [judged]
+    verified = torch.cat(verified)
+    metrics = {"reward": verified.mean().item(), "groups_sampled": len(verified)}
+    return problems, concatenate(batches), torch.cat(rewards), metrics
 
 
-def reward_for_training(batch, algorithm, settings):
+def shaped_rewards(batch, algorithm, settings):
+    """The reward used for training (B, G): `training_reward` with the settings of this run."""
     return training_reward(
         batch, settings.unended_penalty, settings.all_or_nothing, algorithm.overlong
     )
@@ -331,39 +354,40 @@ def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
     It is that of the token's completion. If the KL is in the reward, β times the KL of this and of
     all later tokens is subtracted. greedy (B,): see `greedy_advantage`.
     """
-    baseline = () if greedy is None else (greedy,)
-    advantage = algorithm.advantage(rewards, *baseline)[..., None].expand_as(batch.mask)
+    of_group = (rewards, greedy) if algorithm.greedy else (rewards,)
+    advantage = algorithm.advantage(*of_group)[..., None].expand_as(batch.mask)
     if beta and algorithm.kl_in_reward:
         kl = torch.where(batch.mask, algorithm.kl_in_reward(batch.logp, logp_ref), 0.0)
-        advantage = advantage - beta * kl.flip(-1).cumsum(-1).flip(-1)
+        kl_to_go = kl.flip(-1).cumsum(-1).flip(-1)  # Σ_{s≥t} KL_s
+        advantage = advantage - beta * kl_to_go
     return whiten(advantage, batch.mask) if algorithm.whitened else advantage  # REINFORCE++ A
 
 
 def policy_step(policy, reference, optimizer, batch, rewards, algorithm, settings, greedy=None):
-    """Learn from one rollout. rewards (B, G): from `training_reward` -> metrics"""
+    """Learn from one rollout; returns metrics. rewards (B, G): the rewards used for training."""
     B, G = rewards.shape
     eps_low, eps_high, temperature = settings.eps_low, settings.eps_high, settings.temperature
     beta = settings.beta if algorithm.kl_in_loss else 0.0  # of the KL in the objective
 
-    # 1. Compare each completion with its group. A group whose advantages are all 0 has no gradient
-    #    unless the objective has a KL. It is skipped, but it counts in the mean.
+    # 1. The advantage of each token, from the rewards of its group. A group whose advantages are
+    #    all 0 has no gradient unless the objective has a KL. It is skipped but counts in the mean.
     logp_ref, seen = reference_logp(reference, batch, temperature, settings.beta > 0)
     advantage = token_advantage(algorithm, rewards, batch, logp_ref, settings.beta, greedy)
-    useful = (advantage != 0).flatten(1).any(dim=1) | (beta > 0)  # (B,)
+    has_gradient = (advantage != 0).any(dim=-1).any(dim=-1) | (beta > 0)  # (B,)
 
     # 2. For each minibatch of problems, maximise the objective.
     tally, weights = Tally(), torch.zeros_like(batch.logp)  # (B, G, T)
-    for problems in minibatches(B, settings.epochs, settings.minibatches, rewards.device):
-        mask = batch.mask[problems].to(weights.dtype)
-        weights[problems] = algorithm.token_weights(mask, batch.max_tokens)
-        for b in micro_batches(problems[useful[problems]], G, MICRO_BATCH):
+    for minibatch in minibatches(B, settings.epochs, settings.minibatches, rewards.device):
+        mask = batch.mask[minibatch].to(weights.dtype)
+        weights[minibatch] = algorithm.token_weights(mask, batch.max_tokens)
+        for b in micro_batches(minibatch[has_gradient[minibatch]], G, MICRO_BATCH):  # problems (b,)
             logp, logp_old = completion_logp(policy, batch.select(b), temperature), batch.logp[b]
             objective = algorithm.objective(
                 logp, logp_old, logp_ref[b], advantage[b], weights[b], eps_low, eps_high, beta,
-                algorithm.kl_in_loss or kl_k3
+                algorithm.kl_in_loss
             )  # fmt: skip
-            (-objective).backward()
-            ratio = torch.exp(logp - logp_old)
+            (-objective).backward()  # the gradients of micro-batches add up
+            ratio = torch.exp(logp - logp_old)  # again, for the log
             tally.add_ratio(ratio, advantage[b], batch.mask[b], eps_low, eps_high)
             tally.add(objective=objective)
         tally.add(grad_norm=optimizer_step(optimizer, policy))
@@ -402,8 +426,8 @@ def train(settings):
         )
         greedy = None
         if algorithm.greedy:
-            best = sample_completions(policy, task, problems, 1, temperature=0)
-            greedy = reward_for_training(best, algorithm, settings)[:, 0]
+            greedy_batch = sample_completions(policy, task, problems, 1, temperature=0)
+            greedy = shaped_rewards(greedy_batch, algorithm, settings)[:, 0]
         rollout_s = clock()
         metrics = policy_step(
             policy, reference, optimizer, batch, rewards, algorithm, settings, greedy

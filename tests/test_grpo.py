@@ -34,7 +34,7 @@ from grpo import (
     kl_k2,
     kl_k3,
     policy_step,
-    reward_for_training,
+    shaped_rewards,
     sample_groups,
     sequence_mean,
 )
@@ -705,7 +705,7 @@ def test_every_row_of_the_table_has_the_gradient_of_its_paper(monkeypatch, gradi
     objective = siblings_objective(name, policy, reference, batch, beta)
     expected = torch.autograd.grad(objective, list(policy.parameters()))
     greedy = torch.tensor(GREEDY, dtype=F64) if algorithm.greedy else None
-    rewards = reward_for_training(batch, algorithm, settings)
+    rewards = shaped_rewards(batch, algorithm, settings)
     step(policy, reference, batch, algorithm, settings, rewards, greedy)
     assert_descends(gradients[0], expected, rtol=1e-5, atol=1e-7)
 
@@ -835,6 +835,20 @@ def test_dynamic_sampling_does_not_count_the_price_of_length_as_a_difference(mon
     assert len(problems) == 1 and metrics["groups_sampled"] == 2
     assert batch.rewards.tolist() == [SPREAD]
     assert rewards[0].tolist() == pytest.approx([1.0, -1.0, -1.0])
+
+
+def test_without_any_kept_group_the_price_of_length_alone_teaches_nothing(monkeypatch):
+    """The last round stands in, with the rewards that were judged: all advantages are 0."""
+
+    def fake(policy, task, problems, group, temperature, max_tokens):
+        batch = numbered(0, problems, 9, [[0.0] * G] * len(problems))
+        batch.mask[..., 1:] = torch.tensor([False, True, True])[:, None]
+        return batch
+
+    monkeypatch.setattr(grpo, "sample_completions", fake)
+    problems, batch, rewards, _ = groups("dapo", 2, max_rounds=2)
+    assert len(problems) == 2 and batch.lengths[0].tolist() == [1, 9, 9]
+    assert group_advantage(rewards).tolist() == [[0.0] * G] * 2
 
 
 def test_an_algorithm_and_the_settings_do_not_hold_the_same_value():
