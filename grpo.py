@@ -52,16 +52,10 @@ from support.batches import (
     weighted_sum,
     whiten,
 )
+from support.levels import level_option
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import option
-from verifiers import (
-    TASKS,
-    check_levels,
-    held_out_problems,
-    level_option,
-    sample_problem,
-    task_option,
-)
+from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 256, "cuda": 65_536, "mps": 2048}  # completions per pass through the model
 

@@ -8,7 +8,7 @@ The group is an axis: prompts are (B, P) and completions (B, G, T). The G comple
 share its prompt. The prompt is computed once, and its keys and values serve all G completions:
 in sampling, and in the update, where gradients flow back into them.
 
-    PPO (1)  s_t = (x, y_1 … y_t−1)     the state: the prompt and the tokens so far
+    PPO (1)  s_t = (x, y_<t)            the state: the prompt and the tokens so far
     PPO (2)  a_t = y_t                  the action: the next token
 
 Prompts are left-padded to one width. The padding is read like any other token, in pretraining as
@@ -51,12 +51,12 @@ class Cache:
         keys[..., self.length : end, :], values[..., self.length : end, :] = k, v
         return keys[..., :end, :], values[..., :end, :]
 
-    def keep(self, rows):
-        """Drop all completions but `rows`, indices into the B·G. Afterwards each row has a prompt
-        of its own: (len(rows), 1) takes the place of (B, G).
+    def keep(self, kept):
+        """Drop all rows of the cache but `kept`, indices (n,) into its B·G rows. Each kept row gets
+        its own copy of its prompt: (n, 1) takes the place of (B, G).
         """
         G = self.own[0][0].shape[1]
-        b, g = rows // G, rows % G
+        b, g = kept // G, kept % G
         self.prompt = [(k[b], v[b]) for k, v in self.prompt]
         self.own = [(k[b, g][:, None], v[b, g][:, None]) for k, v in self.own]
 
@@ -128,9 +128,10 @@ class GPT(nn.Module):
                 nn.init.zeros_(parameter)
 
     def transform(self, tokens, cache=None):
-        """The outputs after each token, and the keys and values of each layer.
+        """The outputs after each token, and each layer's keys and values of these tokens only.
 
-        tokens (B, T), or (B, G, T) with a cache -> outputs (…, T, V), [(k, v)] each (…, H, T, D).
+        tokens (B, T) -> outputs (B, T, V). With a cache the tokens follow it: (B, G, t) ->
+        (B, G, t, V). The keys and values are [(k, v)], each (…, H, t, D).
         """
         start = 0 if cache is None else cache.prompt[0][0].shape[-2] + cache.length
         end, context = start + tokens.shape[-1], self.config["context"]
@@ -208,7 +209,8 @@ def sample_next(logits, temperature, top_p, generator):
         return logits.argmax(dim=-1), torch.zeros_like(logits[:, 0])
     logits = logits / temperature
     log_pi = torch.log_softmax(keep_nucleus(logits, top_p) if top_p < 1 else logits, dim=-1)
-    # argmax(π / Exponential) is a draw from π, as torch.multinomial is, and faster.
+    # Exponential / π_i is an exponential variable of rate π_i, so it is smallest at i with
+    # probability π_i. This is faster than torch.multinomial.
     noise = torch.empty_like(log_pi).exponential_(generator=generator)
     y = (log_pi.exp() / noise).argmax(dim=-1)
     return y, log_pi.gather(-1, y[:, None]).squeeze(-1)
@@ -251,11 +253,11 @@ def sample_tokens(model, prompts, G, max_tokens, temperature=1.0, top_p=1.0, gen
         mask[rows, t] = writing
         logp[rows, t] = torch.where(writing, y_logp, 0.0)
         ended[rows] |= y == EOS
-        writing = ~ended[rows]
-        if t + 1 == max_tokens or not writing.any():
+        going_on = ~ended[rows]
+        if t + 1 == max_tokens or not going_on.any():
             break
-        if writing.sum() < 0.7 * len(rows):  # drop ended rows once that costs less than it saves
-            kept = writing.nonzero().squeeze(-1)
+        if going_on.sum() < 0.7 * len(rows):  # drop ended rows once that costs less than it saves
+            kept = going_on.nonzero().squeeze(-1)
             cache.keep(kept)
             rows, y, grid = rows[kept], y[kept], (len(kept), 1)
         logits = model.transform(y.view(*grid, 1), cache)[0].flatten(0, 2)

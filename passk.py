@@ -15,8 +15,6 @@ bootstrap intervals over problems.
 import csv
 import json
 import os
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +25,11 @@ from tqdm import tqdm
 from model import load_model
 from rollout import sample_completions
 from support.intervals import bootstrap, mean_with_interval
+from support.levels import level_name, level_option
 from support.plots import draw_panels
-from support.run import make_directory, pick_device, run_names
+from support.run import bar_options, make_directory, pick_device, run_names
 from support.settings import DeviceSettings, from_command_line, option
-from verifiers import TASKS, check_levels, held_out_problems, level_name, level_option, task_option
+from verifiers import TASKS, check_levels, held_out_problems, task_option
 
 
 @dataclass(kw_only=True)
@@ -45,19 +44,12 @@ class Settings(DeviceSettings):
     level: tuple | None = level_option()
     problems: int = option(200, "held-out problems", low=2)
     samples: int = option(256, "completions of each problem, n", low=1)
-    max_k: int | None = option(None, "largest k; default: the number of samples", low=1)
     temperature: float = option(1.0, "of sampling; 0 is greedy (Limit of RLVR: 0.6)", low=0)
     top_p: float = option(1.0, "nucleus (Limit of RLVR: 0.95)", above=0, high=1)
     out: str = option("results/passk", "directory to write to")
 
     def settle(self):
         self.level = check_levels(self.task, self.level, "test_levels")
-        self.max_k = self.max_k or self.samples
-        if self.max_k > self.samples:
-            raise ValueError(
-                f"pass@{self.max_k} needs at least {self.max_k} samples of each problem, and "
-                f"--samples is {self.samples}"
-            )
 
 
 # --------------------------------------------------------------------------------------------------
@@ -73,12 +65,11 @@ def pass_at_k(n, c, k):
     """
     if not 1 <= k <= n:
         raise ValueError(f"pass@{k} needs at least {k} samples of each problem, and there are {n}")
-    c = np.asarray(c)
+    c, i = np.asarray(c)[:, None], np.arange(1, n + 1)
     if c.min() < 0 or c.max() > n:
         raise ValueError(f"0 to {n} of {n} samples can be correct, not {c.min()} to {c.max()}")
-    i = np.arange(1, n + 1)
-    factors = np.where(i[None, :] > n - c[:, None], 1 - k / i[None, :], 1.0)
-    return np.where(n - c < k, 1.0, 1 - factors.prod(axis=1))  # RLVR (2)
+    factors = np.where(i > n - c, np.maximum(0, 1 - k / i), 1.0)  # (problems, n)
+    return 1 - factors.prod(axis=1)  # RLVR (2)
 
 
 def curve(n, c, ks):
@@ -92,8 +83,8 @@ def powers_of_two(n):
 
 
 def crossing(ks, base, other):
-    """The k from which on `base` is at or above `other`, if it is below before and above at the
-    end; None if the curves do not cross.
+    """The smallest k from which `base` stays at or above `other`. None unless `base` is below at
+    the first k and above at the last.
     """
     above = np.asarray(base) >= np.asarray(other)
     if above[0] or not above[-1] or base[-1] == other[-1]:
@@ -101,10 +92,11 @@ def crossing(ks, base, other):
     return ks[int(np.flatnonzero(~above)[-1]) + 1]
 
 
-def crossing_marks(curves):
-    """[(k, text), …] for a picture. curves: {model: (4, K)}, the base first"""
-    (base, (ks, of_base, *_)), *others = curves.items()
-    found = [(name, crossing(ks, of_base, other[1])) for name, other in others]
+def crossing_marks(points):
+    """[(k, text), …] for a picture. points: {model: (4, K) k, pass@k, low, high}, the base first"""
+    base, *others = points
+    ks, of_base = points[base][:2]
+    found = [(name, crossing(ks, of_base, points[name][1])) for name in others]
     return [(k, f"{base} ahead of {name}\nfrom k = {k:g}") for name, k in found if k]
 
 
@@ -131,17 +123,15 @@ def table(curves, ks):
 
 def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
     """Sample n completions of each problem and write each to `file` as a line of JSON -> the
-    number that is correct (problems,)
+    number of correct ones (problems,)
     """
     generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
-    bar = dict(unit="problem", dynamic_ncols=True)
-    bar |= {} if sys.stderr.isatty() else {"mininterval": 10}
     correct = []
-    for problem in tqdm(problems, f"{name}: {n} samples of each problem", **bar):
+    for problem in tqdm(problems, f"{name}, {n} samples each", unit="problem", **bar_options()):
         batch = sample_completions(model, task, [problem], n, temperature, top_p, generator)
         correct.append(int(batch.correct.sum()))
-        columns = (batch.rewards[0], batch.logp[0].sum(dim=-1), batch.lengths[0])
-        columns = (column.tolist() for column in columns)
+        columns = (batch.rewards[0], batch.logp[0].sum(dim=-1), batch.lengths[0])  # each (n,)
+        columns = map(torch.Tensor.tolist, columns)
         row = {"model": name, "task": task.name, "level": problem.level, "prompt": problem.prompt}
         for text, reward, logp, length in zip(batch.texts[0], *columns, strict=True):
             row |= {"completion": text, "reward": reward, "logp": round(logp, 4), "tokens": length}
@@ -149,35 +139,28 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
     return np.array(correct)
 
 
-def write_curves(path, task, level, curves):
-    """passk.csv. curves: {model: (4, K)}"""
+def write_curves(path, task, level, points):
+    """passk.csv. points: {model: (4, K) k, pass@k, low, high}"""
     with open(path, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
-        for name, points in curves.items():
-            for k, *rest in points.T:
+        for name, of_model in points.items():
+            for k, *rest in of_model.T:
                 writer.writerow([name, task, level, int(k), *(f"{x:.4f}" for x in rest)])
 
 
-def main(argv=None):
-    evaluate_runs(from_command_line(Settings, argv))
-
-
 def evaluate_runs(settings):
-    device, task = pick_device(settings.device), TASKS[settings.task]
-    names, n, ks = run_names(settings.runs), settings.samples, powers_of_two(settings.max_k)
+    device, task, out = pick_device(settings.device), TASKS[settings.task], Path(settings.out)
+    names, n, ks = run_names(settings.runs), settings.samples, powers_of_two(settings.samples)
     models = [load_model(d, [task.name], device, settings.dtype)[0] for d in settings.runs]
     problems = held_out_problems(task, settings.level, settings.problems)
     sampling = (task, problems, n, settings.temperature, settings.top_p, settings.seed)
-    out, start = Path(settings.out), time.perf_counter()
     make_directory(out)
+    curves = {}
     with open(out / "samples.jsonl.tmp", "w") as file:  # earlier results stay until the end
-        correct = [
-            evaluate(m, name, *sampling, file) for m, name in zip(models, names, strict=True)
-        ]
-    seconds = time.perf_counter() - start
+        for name, model in zip(names, models, strict=True):
+            curves[name] = curve(n, evaluate(model, name, *sampling, file), ks)
     os.replace(out / "samples.jsonl.tmp", out / "samples.jsonl")
-    curves = {name: curve(n, c, ks) for name, c in zip(names, correct, strict=True)}
     points = {name: np.stack([ks, *mean_with_interval(x)]) for name, x in curves.items()}
     level = level_name(settings.level)
     write_curves(out / "passk.csv", task.name, level, points)
@@ -185,8 +168,11 @@ def evaluate_runs(settings):
     draw_panels([(title, points, crossing_marks(points))], out / "passk.png")
     what = f"{len(problems)} held-out problems, {n} samples each"
     print(f"pass@k on {title}: {what}, temperature {settings.temperature:g}\n{table(curves, ks)}")
-    rate = len(models) * len(problems) * n / seconds
-    print(f"{rate:.0f} samples/s, verified; written: {out}/passk.csv, .png, samples.jsonl")
+    print(f"written: {out}/passk.csv, passk.png, samples.jsonl")
+
+
+def main(argv=None):
+    evaluate_runs(from_command_line(Settings, argv))
 
 
 if __name__ == "__main__":

@@ -3,32 +3,39 @@ this project started from ("the deck"); EQUATIONS.md has those of the published 
 
 The policy is a language model: the state is the text so far, the action is the next token.
 
-    (1)   s_t = (x, y_1 … y_t−1)                            in model.py
-    (2)   a_t = y_t                                         in model.py
+    (1)   s_t = (x, y_<t)                                   model.py, at_states
+    (2)   a_t = y_t                                         model.py, log_probs
     (3)   r_t = −β KL_t + 1[t = T] · score(x, y)
-    (4)   KL_t = log π(a_t|s_t) − log π_ref(a_t|s_t)
-    (5)   δ_t = r_t + γ V(s_t+1) − V(s_t)
-    (6)   Â_t = Σ_{l=0}^{T−t} (γλ)^l δ_t+l
+    (4)   KL_t = log π_old(a_t|s_t) − log π_ref(a_t|s_t)
+    (5)   δ_t = r_t + γ V(s_{t+1}) − V(s_t)
+    (6)   Â_t = Σ_{l=0}^{T−t} (γλ)^l δ_{t+l}
     (7)   R̂_t = Â_t + V(s_t)
     (8)   ρ_t = π_θ(a_t|s_t) / π_old(a_t|s_t)
     (9)   J = E_t[ min(ρ_t Â_t, clip(ρ_t, 1−ε, 1+ε) Â_t) ]
     (10)  L_policy = −J
     (11)  L_value = E_t[ (V(s_t) − R̂_t)² ]
-    (12)  L_ent = −E_t[ H(π(·|s_t)) ]
-    (13)  L_ptx = −E_(x, y)[ Σ_t log π(y_t|x, y_<t) ]
+    (12)  L_ent = −E_t[ H(π_θ(·|s_t)) ]
+    (13)  L_ptx = −E_(x, y)[ Σ_t log π_θ(y_t|x, y_<t) ]
     (14)  L_total = L_policy + c_v L_value + c_ent L_ent + c_ptx L_ptx
 
+π_θ is trained, π_old sampled the completion y of the prompt x, π_ref is the base, V is the critic.
+E_t is the mean over all tokens of a minibatch.
+
 Where this file deviates from the deck, because the deck is wrong or leaves it open:
-  (3)   The deck has the KL of the full distributions here. No gradient flows through the reward,
-        so the gradient is then wrong. The sampled log-ratio (4) in the same place is exact.
+  (3)   The deck has the KL of the full distributions here. It depends on θ, and a reward passes no
+        gradient on, so a part of the gradient would be lost. The sampled log-ratio (4) loses
+        nothing, because the expectation of ∇ log π_θ(a_t|s_t) is 0.
+  (4)   The deck has π_θ. The reward is computed once per rollout, while π_θ is still π_old.
   (5)   V is 0 beyond the last token.
   (6)   The deck's sum ends at T−t−1 and never reaches δ_T, which holds the score.
-  (7)   V is that of rollout time, and (7) comes before Â is whitened.
+  (7)   V is that of rollout time. The advantages are whitened after (7), so R̂_t is not affected.
   (8)   The deck calls the ratio r_t, like the reward.
   (11)  Common code has ½ and clips V. The clip is an option here.
   (13)  This is a sum over tokens and (9) a mean, so its weight grows with the length of the text.
+  (14)  Policy and critic are two networks. The gradient of each is clipped to norm 1 by itself.
 
-    python ppo.py                    RLVR: the score is the verifier's. 5 minutes on two CPU cores
+    python ppo.py                    RLVR: the score is the verifier's. 5 minutes on two CPU cores;
+                                     held-out pass@1 from .16 to about .4
     python ppo.py --reward model     RLHF: the score is a reward model's
     python -m extras.explain         the quantities of one completion, token by token
 """
@@ -61,18 +68,12 @@ from support.batches import (
     weighted_sum,
     whiten,
 )
+from support.levels import level_option
 from support.optimizers import MuonAndAdamW
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import option
 from support.tokenizer import PAD
-from verifiers import (
-    TASKS,
-    check_levels,
-    held_out_problems,
-    level_option,
-    sample_problem,
-    task_option,
-)
+from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through the models
 
@@ -110,7 +111,7 @@ class Settings(RunSettings):
     )
     c_v: float = option(0.5, "weight of the value loss in (14)", low=0)
     c_ent: float = option(0.0, "weight of the entropy loss in (14)", low=0)
-    c_ptx: float = option(0.0, "weight of the pretraining loss in (14)", low=0)
+    c_ptx: float = option(0.0, "weight of the pretraining loss in (14), γ in InstructGPT", low=0)
     whiten: bool = option(True, "whiten the advantages of a rollout")
     temperature: float = option(1.0, "of sampling", above=0)
     all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
@@ -137,28 +138,29 @@ class Settings(RunSettings):
 
 
 def sampled_kl(logp, logp_ref):
-    """KL_t from the sampled token: unbiased, of either sign. (B, G, T) twice -> (B, G, T)"""
+    """KL_t, estimated from the sampled token. It is unbiased and can be negative. logp, logp_ref
+    (B, G, T) -> (B, G, T)
+    """
     return logp - logp_ref  # PPO (4)
 
 
 def full_kl(logits, logits_ref):
-    """D_KL(π(·|s_t) ‖ π_ref(·|s_t)), which (4) estimates. (B, G, T, V) twice -> (B, G, T)
+    """D_KL(π(·|s_t) ‖ π_ref(·|s_t)), which (4) estimates. logits (B, G, T, V) -> (B, G, T)
 
-    It is here to compare, and not for the reward: the tests show that its gradient is then wrong.
+    For comparison only: in the reward its gradient is wrong, as tests/test_ppo.py shows.
     """
     log_pi, log_ref = logits.log_softmax(dim=-1), logits_ref.log_softmax(dim=-1)
     return (log_pi.exp() * (log_pi - log_ref)).sum(dim=-1)
 
 
 def token_rewards(kl, score, mask, beta):
-    """r_t: every token pays its KL, and the last one gets the score. kl (B, G, T), score (B, G)
+    """r_t: −β KL_t at every token, plus the score at the last. kl (B, G, T), score (B, G)
     -> (B, G, T), 0 outside the mask
     """
-    steps = torch.arange(mask.shape[-1], device=mask.device)
-    is_last = steps == mask.sum(dim=-1, keepdim=True) - 1  # 1[t = T]
-    return torch.where(mask, -beta * kl, 0.0) + torch.where(
-        is_last, score[..., None], 0.0
-    )  # PPO (3)
+    t = torch.arange(mask.shape[-1], device=mask.device)
+    is_last = t == mask.sum(dim=-1, keepdim=True) - 1  # (B, G, T): 1[t = T]
+    rewards = -beta * kl + is_last * score[..., None]  # PPO (3)
+    return torch.where(mask, rewards, 0.0)
 
 
 def td_error(rewards, values, mask, gamma):
@@ -169,43 +171,50 @@ def td_error(rewards, values, mask, gamma):
 
 
 def gae(delta, gamma, lam):
-    """Â_t, from the last token back: Â_t = δ_t + γλ Â_t+1. (B, G, T) -> (B, G, T)"""
-    advantage, later = torch.zeros_like(delta), torch.zeros_like(delta[..., 0])
-    for t in reversed(range(delta.shape[-1])):
-        later = delta[..., t] + gamma * lam * later  # PPO (6)
-        advantage[..., t] = later
+    """Â_t. The sum (6) is the recursion Â_t = δ_t + γλ Â_{t+1}. (B, G, T) -> (B, G, T)"""
+    advantage = delta.clone()  # Â_T = δ_T
+    for t in reversed(range(delta.shape[-1] - 1)):
+        advantage[..., t] = delta[..., t] + gamma * lam * advantage[..., t + 1]  # PPO (6)
     return advantage
 
 
 def returns(advantage, values):
-    """R̂_t, a λ-return. values: those of rollout time. (B, G, T) twice -> (B, G, T)"""
+    """R̂_t, a λ-return. advantage, values of rollout time (B, G, T) -> (B, G, T)"""
     return advantage + values  # PPO (7)
 
 
 def probability_ratio(logp, logp_old):
-    """ρ_t. (B, G, T) twice -> (B, G, T)"""
+    """ρ_t. logp, logp_old (B, G, T) -> (B, G, T)"""
     return torch.exp(logp - logp_old)  # PPO (8)
 
 
-def clipped_objective(ratio, advantage, eps):
-    """The minimum in (9), of each token. (B, G, T) twice -> (B, G, T)"""
-    return torch.minimum(ratio * advantage, ratio.clamp(1 - eps, 1 + eps) * advantage)  # PPO (9)
+def token_mean(mask):
+    """E_t in (9), (11) and (12) as a weight of each token: 1 / (number of tokens), and 0 on the
+    padding. `weighted_sum(x, weights)` is Σ weights · x. (B, G, T) -> (B, G, T)
+    """
+    return mask / mask.sum()
+
+
+def clipped_objective(ratio, advantage, weights, eps):
+    """J, to be maximised. ratio, advantage, weights (E_t): (B, G, T) -> scalar"""
+    clipped = ratio.clamp(1 - eps, 1 + eps)
+    return weighted_sum(torch.minimum(ratio * advantage, clipped * advantage), weights)  # PPO (9)
 
 
 def policy_loss(ratio, advantage, weights, eps):
-    """−J. weights (B, G, T): E_t, as a weight of each token -> scalar"""
-    return -weighted_sum(clipped_objective(ratio, advantage, eps), weights)  # PPO (10)
+    """L_policy, to be minimised. ratio, advantage, weights (E_t): (B, G, T) -> scalar"""
+    return -clipped_objective(ratio, advantage, weights, eps)  # PPO (10)
 
 
 def value_loss(values, target, weights, values_old=None, eps=None):
     """E_t of the squared error. With eps, V is clipped to values_old ± eps and the larger of both
     errors counts (as in OpenAI's baselines). (B, G, T) each -> scalar
     """
-    error = (values - target) ** 2  # PPO (11)
+    error = (values - target) ** 2
     if eps is not None:
         near = values_old + (values - values_old).clamp(-eps, eps)
         error = torch.maximum(error, (near - target) ** 2)
-    return weighted_sum(error, weights)
+    return weighted_sum(error, weights)  # PPO (11)
 
 
 def entropy_loss(logits, weights):
@@ -218,42 +227,38 @@ def entropy_loss(logits, weights):
 
 
 def pretraining_loss(logits, completions, mask):
-    """A mean over texts of a sum over tokens. (B, G, T, V), (B, G, T), (B, G, T) -> scalar"""
-    texts = mask[..., 0].numel()
-    return -log_probs(logits, completions, mask=mask).sum() / texts  # PPO (13)
+    """A mean over texts of a sum over tokens. logits (B, G, T, V), completions, mask (B, G, T)
+    -> scalar
+    """
+    logp = log_probs(logits, completions, mask=mask)  # (B, G, T), 0 on the padding
+    return -logp.sum(dim=-1).mean()  # PPO (13)
 
 
 def ppo_loss(
-    logits, values, completions, logp_old, advantage, target, values_old, weights, pretraining,
-    settings
+    logits, values, completions, logp_old, advantage, target, values_old, weights, L_ptx, settings
 ):  # fmt: skip
-    """L_total, to be minimised, the ratio (B, G, T), and the parts of the loss {name: scalar}.
+    """-> L_total (scalar, to be minimised), the ratio (B, G, T), the parts {name: scalar}
 
     logits (B, G, T, V) at the sampling temperature. values, completions, logp_old, advantage,
-    target (R̂), values_old, weights (E_t): (B, G, T). pretraining: L_ptx.
+    target (R̂), values_old, weights (E_t): (B, G, T).
 
-    The critic is a network of its own, and Adam divides a gradient by its size, so c_v changes
-    little here. In a critic that shares the policy's trunk it weighs one loss against the other.
+    Policy and critic are two networks, and Adam divides a gradient by its size, so c_v changes
+    little here. If they shared a trunk, c_v would weigh one loss against the other.
     """
     mask = weights > 0  # padding leaks into no gradient, even if it is NaN
     logits, values = torch.where(mask[..., None], logits, 0.0), torch.where(mask, values, 0.0)
     logp = log_probs(logits, completions, mask=mask)
     ratio = probability_ratio(logp, logp_old)
-    policy = policy_loss(ratio, advantage, weights, settings.eps)
-    value = value_loss(values, target, weights, values_old, settings.value_eps)
-    entropy = entropy_loss(logits, weights)
+    L_policy = policy_loss(ratio, advantage, weights, settings.eps)
+    L_value = value_loss(values, target, weights, values_old, settings.value_eps)
+    L_ent = entropy_loss(logits, weights)
     c_v, c_ent, c_ptx = settings.c_v, settings.c_ent, settings.c_ptx
-    total = policy + c_v * value + c_ent * entropy + c_ptx * pretraining  # PPO (14)
-    return total, ratio, {"policy_loss": policy, "value_loss": value, "entropy": -entropy}
+    L_total = L_policy + c_v * L_value + c_ent * L_ent + c_ptx * L_ptx  # PPO (14)
+    return L_total, ratio, {"policy_loss": L_policy, "value_loss": L_value, "entropy": -L_ent}
 
 
 # --------------------------------------------------------------------------------------------------
 # What the deck leaves to practice
-
-
-def token_mean(mask):
-    """E_t in (9), (11) and (12): the same weight for every token. (B, G, T) -> (B, G, T)"""
-    return mask / mask.sum()
 
 
 def explained_variance(values, target, mask):
@@ -316,7 +321,7 @@ def evaluate_rollout(critic, reference, batch, score, beta, settings):
 
 
 def ppo_step(policy, critic, reference, optimizer, batch, score, beta, settings, corpus=None):
-    """Learn from one rollout. score (B, G), corpus: demonstrations for (13) -> metrics"""
+    """Learn from one `Rollout`; returns metrics. score (B, G), corpus: demonstrations for (13)"""
     (B, G), device = score.shape, score.device
 
     # 1. Fix rewards (3)(4), TD errors (5), advantages (6) and returns (7). Then whiten.
@@ -324,21 +329,22 @@ def ppo_step(policy, critic, reference, optimizer, batch, score, beta, settings,
     advantage = whiten(fixed.advantage, batch.mask) if settings.whiten else fixed.advantage
 
     # 2. For each minibatch of problems: ratio (8), losses (9) to (13), their total (14), a step.
-    tally, weights = Tally(), torch.zeros_like(batch.logp)
-    for problems in minibatches(B, settings.epochs, settings.minibatches, device):
-        weights[problems] = token_mean(batch.mask[problems].to(weights.dtype))
-        pretraining = pretraining_term(policy, corpus, device) if settings.c_ptx else 0.0
-        tally.add(pretraining_loss=pretraining)
-        for b in micro_batches(problems, G, MICRO_BATCH):
+    #    The gradients of micro-batches add up, and the weights make the sum exact.
+    tally, weights = Tally(), torch.zeros_like(batch.logp)  # (B, G, T): E_t of each minibatch
+    for minibatch in minibatches(B, settings.epochs, settings.minibatches, device):
+        weights[minibatch] = token_mean(batch.mask[minibatch].to(weights.dtype))
+        L_ptx = pretraining_term(policy, corpus, device) if settings.c_ptx else 0.0
+        tally.add(pretraining_loss=L_ptx)
+        for b in micro_batches(minibatch, G, MICRO_BATCH):
             prompts, completions = batch.prompts[b], batch.completions[b]
             logits = policy.at_states(prompts, completions) / settings.temperature
             values = critic.at_states(prompts, completions).squeeze(-1)
             loss, ratio, parts = ppo_loss(
                 logits, values, completions, batch.logp[b], advantage[b], fixed.returns[b],
-                fixed.values[b], weights[b], pretraining, settings,
+                fixed.values[b], weights[b], L_ptx, settings,
             )  # fmt: skip
             loss.backward()
-            pretraining = 0.0  # it enters once per minibatch
+            L_ptx = 0.0  # (14) has it once per minibatch: it went in with the first part
             tally.add(**parts)
             tally.add_ratio(ratio, advantage[b], batch.mask[b], settings.eps, settings.eps)
         tally.add(grad_norm=optimizer_step(optimizer, policy, critic))
@@ -402,7 +408,7 @@ def train(settings):
     device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
     test = held_out_problems(task, levels, 128)
     policy, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
-    reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move
+    reference = copy.deepcopy(policy).requires_grad_(False)  # on --resume Run loads the saved one
     scorer = trained_scorer(settings, device) if settings.reward == "model" else None
     critic = critic_from(policy, scorer)
     if saved is None:  # a resumed run has its critic in its own checkpoint

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from model import GPT, check_tasks, load_model, log_probs, set_compute_dtype
 from rollout import encode_prompts, pass_at_1, sample_completions, sample_lines
 from support.batches import optimizer_step
+from support.levels import level_option
 from support.run import (
     Run,
     RunSettings,
@@ -33,7 +34,7 @@ from support.run import (
 )
 from support.settings import fail, option
 from support.tokenizer import EOS, PAD, encode
-from verifiers import TASKS, check_levels, held_out_problems, level_option, sample_problem
+from verifiers import TASKS, check_levels, held_out_problems, sample_problem
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 1024}  # rows per pass; on a CPU they fit a cache
 
@@ -169,7 +170,7 @@ def train(settings):
     )
     corpora = list(write_corpora(settings).values())
     n = len(corpora)
-    shares = [settings.batch * (i + 1) // n - settings.batch * i // n for i in range(n)]
+    shares = [(settings.batch + i) // n for i in range(n)]
 
     def accuracy():
         return sum(pass_at_1(model, task, problems) for task, problems in test.items()) / len(test)
@@ -224,17 +225,13 @@ def levels_to_pretrain(wanted):
     """--level for a base that must know these tasks, {name: levels}. None: the tasks' own levels,
     if they include the wanted ones.
     """
-    unusual = {
-        task: levels
-        for task, levels in wanted.items()
-        if not set(levels) <= set(TASKS[task].pretrain_levels)
-    }
-    if unusual and len(wanted) > 1:
-        fail(
-            f"no base is pretrained on {', '.join(unusual)} at these levels by default: "
-            "make one with pretrain.py"
-        )
-    return next(iter(unusual.values()), None)
+    unusual = [name for name in wanted if not set(wanted[name]) <= set(TASKS[name].pretrain_levels)]
+    if not unusual:
+        return None
+    if len(wanted) > 1:
+        names = ", ".join(unusual)
+        fail(f"no base is pretrained on {names} at these levels by default: use pretrain.py")
+    return wanted[unusual[0]]
 
 
 def starting_point(wanted, settings, saved, device):

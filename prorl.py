@@ -36,10 +36,11 @@ import pretrain
 from grpo import Algorithm, group_advantage, kl_k3, policy_step, sample_groups, sequence_mean
 from rollout import sample_completions, sample_lines
 from support.batches import check_minibatches, weighted_sum
+from support.levels import level_range
 from support.plots import draw_metrics
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import fail, option
-from verifiers import TASKS, held_out_problems, level_range
+from verifiers import TASKS, held_out_problems
 
 # --------------------------------------------------------------------------------------------------
 # The objective

@@ -1,19 +1,23 @@
-"""The reward model: Bradley and Terry's model of preferences (1952), as InstructGPT trains it.
+"""The reward model: Bradley and Terry's model of preferences (1952), as in InstructGPT.
 
-    BT  L(θ) = −E_(x, y_w, y_l)[ log σ(r_θ(x, y_w) − r_θ(x, y_l)) ]
+    BT  L(θ) = −E_(x, y_w, y_l)[ log σ(r_w − r_l) ] = −E[ log( e^r_w / (e^r_w + e^r_l) ) ]
+        r_w = r_θ(x, y_w),  r_l = r_θ(x, y_l)
 
-This is equation (1) of InstructGPT (arXiv 2203.02155). σ(r_w − r_l) is the probability that y_w is
-preferred to y_l. r_θ is the base GPT with a scalar head, read at the last token of a completion.
+This is equation (1) of InstructGPT (arXiv 2203.02155) with K = 2. σ(r_w − r_l) is the probability
+that y_w is preferred to y_l. r_θ is the base GPT with a scalar head, read at the last token.
 
-No people are needed here. The base samples the completions of a pair, and the verifier says which
-one is better. `--label-noise` flips a share of the labels, as people would. The pairs are sampled
-at temperature 2. At temperature 1 nearly every wrong completion is a well-formed expression with
-the wrong value. A reward model that has never seen malformed text gives it arbitrary scores, and
-PPO then learns to write such text (docs/ppo.md).
+Where this file deviates from InstructGPT:
+  - Nobody ranks. The base samples both completions of a pair, and the verifier says which one is
+    better. `--label-noise` flips a share of the labels, as people would.
+  - A completion is in at most one pair. InstructGPT trains on all pairs of K ranked completions of
+    a prompt, hence the factor 1/C(K, 2) in its (1).
+  - Only differences of r enter the loss, so r is only determined up to a constant. After training
+    the scores are shifted to mean 0 on completions of the base. Here they are also scaled to
+    standard deviation 1, so that PPO's β means the same for every reward model.
 
-Only differences of r enter the loss, so r is only determined up to a constant. Afterwards the
-scores are shifted to mean 0 on completions of the base. They are also scaled to standard deviation
-1, so that PPO's β means the same for every reward model.
+The pairs are sampled at temperature 2. At temperature 1 nearly every wrong completion is a
+well-formed expression with the wrong value. A reward model that has never seen malformed text gives
+it arbitrary scores, and PPO then learns to write such text (docs/ppo.md).
 
     python reward_model.py        3 minutes on two CPU cores; held-out pair accuracy about .89
 """
@@ -32,10 +36,11 @@ import pretrain
 from model import GPT, Cache, load_model, set_compute_dtype
 from rollout import sample_completions
 from support.batches import Tally, optimizer_step
+from support.levels import level_option
 from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
 from support.settings import fail, option
 from support.tokenizer import PAD
-from verifiers import TASKS, check_levels, level_option, sample_problem, task_option
+from verifiers import TASKS, check_levels, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 64, "cuda": 32_768, "mps": 1024}  # pairs per pass through the model
 
@@ -74,13 +79,15 @@ class RewardModel(nn.Module):
         nn.init.normal_(self.gpt.head.weight, std=1 / math.sqrt(self.config["width"] + 1))
 
     def raw(self, prompts, completions, lengths):
-        """r_θ(x, y), the score that the loss is about, read at the last token that was sampled.
+        """r_θ(x, y), the score that the loss is about. It is read after the last sampled token,
+        unlike the critic's V(s_t), which `at_states` reads before y_t.
 
         prompts (B, P), completions (B, G, T), lengths (B, G), at least 1 -> (B, G)
         """
         _, keys_values = self.gpt.transform(prompts)
-        scores, _ = self.gpt.transform(completions, Cache(keys_values))  # (B, G, T, 1)
-        return scores.squeeze(-1).gather(-1, lengths[..., None] - 1).squeeze(-1)
+        scores, _ = self.gpt.transform(completions, Cache(keys_values))  # (B, G, T, 1), after y_t
+        last = lengths[..., None] - 1  # (B, G, 1)
+        return scores.squeeze(-1).gather(-1, last).squeeze(-1)
 
     def forward(self, prompts, completions, lengths):
         """The normalised score, for PPO -> (B, G)"""
@@ -88,8 +95,8 @@ class RewardModel(nn.Module):
 
 
 def bradley_terry_loss(score_w, score_l):
-    """−log σ(r_w − r_l) = softplus(r_l − r_w) of each pair. (n,), (n,) -> (n,)"""
-    return F.softplus(score_l - score_w)  # BT
+    """−log σ(r_w − r_l) of each pair; `train_step` takes the mean. (n,), (n,) -> (n,)"""
+    return -F.logsigmoid(score_w - score_l)  # BT
 
 
 # --------------------------------------------------------------------------------------------------
@@ -116,15 +123,15 @@ def preference_pairs(batch):
     """Pairs of a correct and a wrong completion of one problem. A completion is in at most one
     pair, and one that did not end is in none. -> problems (n,), completions (n, 2)
     """
-    right = (batch.correct & batch.ended).tolist()
-    wrong = (~batch.correct & batch.ended).tolist()
+    correct, ended = batch.correct.cpu(), batch.ended.cpu()  # (B, G)
     problems, pairs = [], []
-    for b, (better, worse) in enumerate(zip(right, wrong, strict=True)):
-        better, worse = ([g for g, yes in enumerate(group) if yes] for group in (better, worse))
-        both = list(zip(better, worse, strict=False))
-        pairs += both
-        problems += [b] * len(both)
-    return torch.tensor(problems, dtype=torch.long), torch.tensor(pairs).long().view(-1, 2)
+    for b in range(len(ended)):
+        right = (ended[b] & correct[b]).nonzero().flatten().tolist()  # the g of these completions
+        wrong = (ended[b] & ~correct[b]).nonzero().flatten().tolist()
+        for y_w, y_l in zip(right, wrong, strict=False):  # the shorter list decides how many
+            problems.append(b)
+            pairs.append((y_w, y_l))
+    return torch.tensor(problems).long(), torch.tensor(pairs).long().view(-1, 2)
 
 
 def collect_pairs(base, task, levels, n, rng, temperature=1.0, held_out=False, G=16):
@@ -189,18 +196,18 @@ def train_step(model, optimizer, pairs):
 
 @torch.no_grad()
 def evaluate(model, pairs):
-    """Held-out pairs: the share in the right order, and the calibration, a list of (predicted
-    σ(r_w − r_l), observed share, number of pairs).
+    """Held-out pairs: the share in the right order, and the calibration, a list of (confidence,
+    share in the right order, number of pairs) in bins of confidence.
 
-    Which completion of a pair comes first is arbitrary, so the calibration is symmetric around ½.
-    The list has its upper half.
+    The confidence of a pair is σ(|r_w − r_l|), from ½ to 1: the probability that the model gives to
+    the order that it prefers.
     """
     scores = [pair_scores(model, pairs[i : i + 256]) for i in range(0, len(pairs), 256)]
-    difference = -torch.cat(scores).diff().squeeze(-1)  # r_w − r_l
-    right, confidence = difference > 0, torch.sigmoid(difference.abs())
+    score_w, score_l = torch.cat(scores).unbind(dim=1)
+    right, confidence = score_w > score_l, torch.sigmoid((score_w - score_l).abs())
     calibration = []
-    for low in (0.5, 0.6, 0.7, 0.8, 0.9):
-        these = (confidence >= low) & (confidence < low + 0.1 if low < 0.9 else confidence <= 1)
+    for low, high in ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.01)):
+        these = (low <= confidence) & (confidence < high)
         if these.any():
             observed = right[these].float().mean().item()
             calibration.append((confidence[these].mean().item(), observed, int(these.sum())))
@@ -256,7 +263,7 @@ def train(settings):
 def report(model, test, directory):
     accuracy, calibration = evaluate(model, test)
     print(f"held-out pairs in the right order: {accuracy:.3f} of {len(test)}")
-    print("calibration: predicted σ(r_w − r_l) against the share observed")
+    print("calibration: predicted σ(|r_w − r_l|) against the share in the right order")
     for predicted, observed, n in calibration:
         print(f"    {predicted:.2f}  {observed:.2f}  ({n} pairs)")
     scores = f"mean {model.mean:.3f}, std {model.std:.3f}"
@@ -275,7 +282,12 @@ def trained_scorer(settings, device):
     )
     ensure(train, new, "reward model", "3 minutes on two CPU cores")
     model, _ = load_model(
-        settings.reward_model, [settings.task], device, settings.dtype, RewardModel, True
+        settings.reward_model,
+        [settings.task],
+        device,
+        settings.dtype,
+        build=RewardModel,
+        scalar_head=True,
     )
     return model.requires_grad_(False)
 

@@ -92,14 +92,13 @@ def verified(task, problems, prompts, samples):
     longest = int(mask.sum(dim=-1).max())  # trailing columns that are all padding are cut off
     tokens, mask, logp = (x[..., :longest] for x in (tokens, mask, logp))
     lengths = mask.sum(dim=-1) - ended.long()  # (B, G), without EOS
-    texts = [
-        [decode(row[:n]) for row, n in zip(rows, ns, strict=True)]
-        for rows, ns in zip(tokens.tolist(), lengths.tolist(), strict=True)
-    ]
-    rewards = [
-        [task.verify(problem, text) if end else 0.0 for text, end in zip(group, ends, strict=True)]
-        for problem, group, ends in zip(problems, texts, ended.tolist(), strict=True)
-    ]
+    texts, rewards = [], []
+    per_problem = (problems, tokens.tolist(), lengths.tolist(), ended.tolist())
+    for problem, rows, ns, ends in zip(*per_problem, strict=True):
+        group = [decode(row[:n]) for row, n in zip(rows, ns, strict=True)]
+        texts.append(group)
+        judged = zip(group, ends, strict=True)
+        rewards.append([task.verify(problem, text) if end else 0.0 for text, end in judged])
     rewards = torch.tensor(rewards, device=tokens.device)
     return Rollout(
         prompts=prompts,
@@ -137,7 +136,7 @@ def training_reward(batch, unended_penalty=0.0, all_or_nothing=False, overlong=0
         rewards = scorer(batch.prompts, batch.completions, batch.lengths)
     elif all_or_nothing:
         rewards = batch.correct.to(rewards.dtype)
-    rewards = torch.where(batch.ended, rewards, -unended_penalty)
+    rewards = torch.where(batch.ended, rewards, 0.0 - unended_penalty)
     if overlong:
         L_max, L_c = batch.max_tokens, overlong * batch.max_tokens
         price = ((L_max - L_c - batch.lengths) / L_c).clamp(-1, 0)

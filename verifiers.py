@@ -4,19 +4,14 @@ The reward is *verifiable* (the V of RLVR): a program computes it from the text,
 `verify` reads untrusted text that a language model wrote. It parses and never evaluates, it never
 raises, and its time is linear in the length of the text.
 
-    countdown   reach a target with the given numbers:      3 4 7 9=25:     -> 9+4*(7-3)
-    carry       add column by column, units first:          347+586:        -> 13 13 09
-    order       subtract from the left or from the right:   28-11-4:        -> 28-11=17,17-4=13
-    chain       count up and down from a digit:             5++-+:          -> 6767
-    code        write the program behind the examples:      1>5,2>7,3>9:    -> x*2+3
+    task        problem -> answer                              what is wrong with demonstrations
+    countdown   3 4 7 9=25: -> 9+4*(7-3)                       nothing: correct and diverse
+    carry       347+586: -> 13 13 09                           four carries out of five are dropped
+    order       28-11-4: -> 28-11=17,17-4=13                   one reading is too rare
+    chain       5++-+: -> 6767                                 two steps out of five are random
+    code        1>5,2>7,3>9: -> x*2+3                          one constant is off in one of five
 
-What RL does to a base model depends on what is wrong with its demonstrations:
-
-    countdown   nothing is wrong: solutions are correct and diverse
-    carry       each carry is dropped in four cases out of five
-    order       the reading that one problem in five needs is demonstrated rarely
-    chain       two steps out of five are noise
-    code        in one case out of five a constant is off by one
+What RL does to a base model depends on the last column. Each class says more.
 
     python verifiers.py        prints problems, demonstrations and rewards of each task
 """
@@ -26,6 +21,7 @@ import random
 from typing import NamedTuple
 
 from support.expressions import OPERATORS, evaluate_expression, join, write_expression
+from support.levels import level_name
 from support.settings import fail, option
 
 
@@ -61,37 +57,25 @@ class Task:
         raise NotImplementedError
 
     def demonstrate(self, problem, rng):
-        """A completion as the pretraining corpus has it: diverse, and in some tasks imperfect."""
+        """A completion of the pretraining corpus: diverse, and in some tasks imperfect. With
+        rng=None it is correct, and always the same.
+        """
         raise NotImplementedError
 
     def solve(self, problem):
         """A correct completion, always the same one."""
-        raise NotImplementedError
+        return self.demonstrate(problem, rng=None)
 
     def verify(self, problem, completion):
-        """The reward of a completion, in [0, 1]. Never raises, whatever the text is."""
-        raise NotImplementedError
+        """The reward of a completion, in [0, 1]. Never raises, whatever the text is. Here: 1 for
+        the only correct answer. A task with several correct answers has its own.
+        """
+        return float(completion == self.solve(problem))
 
 
 # --------------------------------------------------------------------------------------------------
 # Levels, and the held-out split. The split is a hash of what the model reads: there is no list of
 # test problems that a script could forget to respect.
-
-
-def level_name(levels):
-    """(4,) -> 4; (2, 3, 4) -> 2-4"""
-    return str(levels[0]) if len(levels) == 1 else f"{levels[0]}-{levels[-1]}"
-
-
-def level_range(text):
-    """`4` -> (4,), `2-4` -> (2, 3, 4). ValueError if the text is neither."""
-    ends = text.split("-")
-    if not (len(ends) <= 2 and all(end.isdecimal() and len(end) <= 3 for end in ends)):
-        raise ValueError(f"{text!r} is not a level like 4 nor a range like 2-4")
-    levels = tuple(range(int(ends[0]), int(ends[-1]) + 1))
-    if not levels:
-        raise ValueError(f"{text!r} is an empty range of levels")
-    return levels
 
 
 def check_levels(task, levels, default):
@@ -108,12 +92,6 @@ def check_levels(task, levels, default):
 def task_option():
     """The field `task` of a script's settings."""
     return option("countdown", "what to solve", choices=TASKS)
-
-
-def level_option():
-    """The field `level`. Its default, the task's own levels, is filled in by `check_levels`."""
-    about = "difficulty, 4 or 2-4; default: the task's own"
-    return option(None, about, convert=level_range)
 
 
 def is_held_out(problem):
@@ -140,10 +118,8 @@ def held_out_problems(task, levels, n, seed=0):
         problem = sample_problem(task, levels, rng, held_out=True)
         misses = misses + 1 if problem.prompt in problems else 0
         if misses > 1000:
-            fail(
-                f"{task.name} level {level_name(levels)} has only about {len(problems)} "
-                f"distinct held-out problems, not {n}"
-            )
+            where = f"{task.name} level {level_name(levels)}"
+            fail(f"{where} has only about {len(problems)} distinct held-out problems, not {n}")
         problems.setdefault(problem.prompt, problem)
     return list(problems.values())
 
@@ -181,11 +157,10 @@ class Countdown(Task):
                 return self.problem(level, prompt, (numbers, target))
 
     def demonstrate(self, problem, rng):
-        text, _ = write_expression(*problem.data, lambda *options: rng.choices(*options)[0])
-        return text
+        def choose(options, weights):  # weights: the number of expression trees of each option
+            return rng.choices(options, weights)[0] if rng else options[0]
 
-    def solve(self, problem):
-        text, _ = write_expression(*problem.data, lambda options, weights: options[0])
+        text, _ = write_expression(*problem.data, choose)
         return text
 
     def verify(self, problem, completion):
@@ -224,22 +199,14 @@ class Carry(Task):
         prompt = "".join(map(str, a)).rjust(12) + "+" + "".join(map(str, b)).rjust(12) + ":"
         return self.problem(level, prompt, (a, b))
 
-    def _columns(self, problem, keep_carry):
-        written, carry = [], 0
-        for a, b in zip(*map(reversed, problem.data), strict=True):
-            column = a + b + (carry if carry and keep_carry() else 0)
-            written.append(f"{column:02}")
-            carry = column // 10
-        return " ".join(written)
-
     def demonstrate(self, problem, rng):
-        return self._columns(problem, lambda: rng.random() >= self.dropped)
-
-    def solve(self, problem):
-        return self._columns(problem, lambda: True)
-
-    def verify(self, problem, completion):
-        return float(completion == self.solve(problem))  # every column counts
+        columns, carry = [], 0
+        for a, b in zip(*map(reversed, problem.data), strict=True):  # units first
+            if rng and carry and rng.random() < self.dropped:
+                carry = 0
+            columns.append(f"{a + b + carry:02}")
+            carry = (a + b + carry) // 10
+        return " ".join(columns)
 
 
 class Order(Task):
@@ -270,27 +237,20 @@ class Order(Task):
                 return self.problem(level, prompt, (numbers, from_left))
 
     def _steps(self, numbers, from_left):
-        """(minuend, subtrahend, difference) of each step."""
-        steps, rest = [], list(numbers) if from_left else list(reversed(numbers))
-        value = rest.pop(0)
+        """The steps (a, b, a − b) of one reading."""
+        value, *rest = numbers if from_left else numbers[::-1]
+        steps = []
         for number in rest:
             a, b = (value, number) if from_left else (number, value)
             value = a - b
             steps.append((a, b, value))
         return steps
 
-    def _write(self, problem, from_left):
-        steps = self._steps(problem.data[0], from_left)
-        return ",".join(f"{a}-{b}={value}" for a, b, value in steps)
-
     def demonstrate(self, problem, rng):
-        return self._write(problem, rng.random() >= self.rare)
-
-    def solve(self, problem):
-        return self._write(problem, problem.data[1])
-
-    def verify(self, problem, completion):
-        return float(completion == self.solve(problem))
+        numbers, from_left = problem.data
+        if rng:
+            from_left = rng.random() >= self.rare
+        return ",".join(f"{a}-{b}={value}" for a, b, value in self._steps(numbers, from_left))
 
 
 class Chain(Task):
@@ -314,25 +274,15 @@ class Chain(Task):
         start, steps = rng.randint(0, 9), "".join(rng.choice("+-") for _ in range(level))
         return self.problem(level, f"{start}{steps:16}:", (start, steps))
 
-    def _totals(self, problem, replace):
-        total, steps = problem.data
-        written = []
-        for symbol in steps:
-            total = replace(min(9, max(0, OPERATORS[symbol](total, 1))))
-            written.append(str(total))
-        return "".join(written)
-
     def demonstrate(self, problem, rng):
-        def noisy(total):
-            return rng.randint(0, 9) if rng.random() < self.noise else total
-
-        return self._totals(problem, noisy)
-
-    def solve(self, problem):
-        return self._totals(problem, lambda total: total)
-
-    def verify(self, problem, completion):
-        return float(completion == self.solve(problem))
+        total, steps = problem.data
+        digits = []
+        for symbol in steps:
+            total = min(9, max(0, OPERATORS[symbol](total, 1)))
+            if rng and rng.random() < self.noise:
+                total = rng.randint(0, 9)
+            digits.append(str(total))
+        return "".join(digits)
 
 
 class Code(Task):
@@ -371,14 +321,11 @@ class Code(Task):
     def demonstrate(self, problem, rng):
         (text,) = problem.data
         constants = [i for i, character in enumerate(text) if character in "123456789"]
-        if constants and rng.random() < self.slip:
+        if rng and constants and rng.random() < self.slip:
             i = rng.choice(constants)
             wrong = min(9, max(1, int(text[i]) + rng.choice((-1, 1))))
             text = text[:i] + str(wrong) + text[i + 1 :]
         return text
-
-    def solve(self, problem):
-        return problem.data[0]
 
     def verify(self, problem, completion):
         if len(completion) >= self.max_tokens:  # cannot be sampled, and a product could grow large

@@ -32,17 +32,11 @@ from tqdm import tqdm
 
 import pretrain
 from rollout import pass_at_1, sample_completions, sample_lines
+from support.levels import level_option
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import fail, option
 from support.tokenizer import PAD
-from verifiers import (
-    TASKS,
-    check_levels,
-    held_out_problems,
-    level_option,
-    sample_problem,
-    task_option,
-)
+from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 PROBLEMS = 64  # that the teacher is asked at once
 

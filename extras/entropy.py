@@ -16,8 +16,8 @@ from extras.pictures import write_csv
 from extras.samples import correct, mean_entropy, read_samples
 from rollout import sample_completions
 from support.intervals import bootstrap, mean_with_interval
+from support.levels import level_name
 from support.plots import draw_panels
-from verifiers import level_name
 
 
 def entropy_matched_temperature(

@@ -19,9 +19,10 @@ import numpy as np
 
 import ppo
 from support import plots
+from support.levels import level_option
 from support.run import make_directory, saved_settings, started
 from support.settings import DeviceSettings, fail, flag, from_command_line, option
-from verifiers import check_levels, level_option
+from verifiers import check_levels
 
 
 @dataclass(kw_only=True)

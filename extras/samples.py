@@ -9,9 +9,10 @@ import json
 
 import numpy as np
 
+from support.levels import level_name
 from support.settings import fail
 from support.tokenizer import encode
-from verifiers import held_out_problems, level_name
+from verifiers import held_out_problems
 
 SCORED = 32  # completions of each problem that a model scores: 6,400 of 200 problems
 COLUMNS = {

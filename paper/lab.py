@@ -22,9 +22,10 @@ from extras.pictures import write_csv
 from extras.samples import correct, has_ended, read_samples
 from model import load_model
 from support import plots
+from support.levels import level_name
 from support.run import is_finished, load_checkpoint, pick_device, started
 from support.settings import fail
-from verifiers import TASKS, held_out_problems, level_name
+from verifiers import TASKS, held_out_problems
 
 PICTURES = Path("results/paper")
 

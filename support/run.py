@@ -152,6 +152,11 @@ def is_finished(directory):
     return checkpoint["step"] >= checkpoint["config"]["steps"]
 
 
+def bar_options():
+    """Options of a progress bar. Outside a terminal it writes a line every ten seconds."""
+    return {"dynamic_ncols": True} | ({} if sys.stderr.isatty() else {"mininterval": 10})
+
+
 def run_names(directories):
     """A short name for each run: that of its directory, or its path where two are the same. One
     line and exit code 2 if a run is there twice.

@@ -34,9 +34,9 @@ from grpo import (
     kl_k2,
     kl_k3,
     policy_step,
-    shaped_rewards,
     sample_groups,
     sequence_mean,
+    shaped_rewards,
 )
 from rollout import Rollout, completion_logp
 from support.tokenizer import VOCAB_SIZE

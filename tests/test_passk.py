@@ -190,12 +190,6 @@ def test_the_same_settings_give_the_same_samples_and_another_seed_others(learnt,
     assert a == b != c
 
 
-def test_n_below_k_is_refused(base, capsys, tmp_path):
-    options = [base, "--samples", 8, "--max-k", 16, "--out", tmp_path / "out"]
-    assert "at least 16 samples" in refused(capsys, passk.main, options)
-    assert not (tmp_path / "out").exists()
-
-
 def test_too_many_problems_are_refused(base, capsys, tmp_path):
     options = [base, "--level", 3, "--problems", 9000, "--out", tmp_path / "out"]
     assert "distinct" in refused(capsys, passk.main, options)

@@ -163,7 +163,8 @@ def test_ratio():
 def test_clip_ends_the_push_only_in_the_direction_of_the_advantage(ratio, advantage, value, slope):
     x = torch.tensor([[[ratio]]], dtype=F64, requires_grad=True)
     a = torch.tensor([[[float(advantage)]]], dtype=F64)
-    assert clipped_objective(x, a, 0.2).item() == pytest.approx(value)
+    one = torch.ones(1, 1, 1, dtype=F64)
+    assert clipped_objective(x, a, one, 0.2).item() == pytest.approx(value)
     loss = policy_loss(x, a, torch.ones(1, 1, 1, dtype=F64), 0.2)
     assert loss.item() == pytest.approx(-value)
     assert torch.autograd.grad(loss, x)[0].item() == pytest.approx(-slope)

@@ -11,7 +11,7 @@ import torch
 from paper import claims_limit
 from paper.__main__ import CLAIMS
 from paper.lab import PICTURES, Lab, Scale
-from verifiers import level_name
+from support.levels import level_name
 
 N, P = 16, 100
 SCALE = Scale(seeds=(0, 1), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)

@@ -513,7 +513,7 @@ def test_an_unfinished_base_is_pretrained_to_the_end(base, tmp_path, capsys):
 def test_a_base_of_several_tasks_at_unusual_levels_is_left_to_pretraining(tmp_path, capsys):
     options = ["--base", tmp_path / "none", "--run", tmp_path / "run"]
     line = refused(capsys, prorl.main, [*options, "--stages", "countdown:5+carry:2"])
-    assert "make one with pretrain.py" in line
+    assert "use pretrain.py" in line
 
 
 def test_a_reward_model_is_no_policy(learnt, tmp_path, capsys):

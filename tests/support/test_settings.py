@@ -427,7 +427,7 @@ IMPOSSIBLE = {
         | --explain | --critic-optimizer sgd""",
     reward_model.main: f"""{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0
         | --temperature 0""",
-    passk.main: """ | none | none --samples 4 --max-k 8 | none --problems 1 | none --top-p 0
+    passk.main: """ | none | none --problems 1 | none --top-p 0
         | none --top-p 1.1 | none --temperature -1 | none --append | none none""",
 }
 
