@@ -46,9 +46,12 @@ from rollout import (
 from support.batches import (
     Tally,
     check_minibatches,
+    finite_exp,
+    finite_expm1,
     micro_batches,
     minibatches,
     optimizer_step,
+    size,
     weighted_sum,
     whiten,
 )
@@ -73,7 +76,7 @@ class Settings(RunSettings):
     base: str = option("runs/base", "run to start from; also the reference policy")
     steps: int = option(180, "rollouts", low=1, may_change=True)
     problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
-    group: int = option(16, "completions per problem, G (DeepSeekMath: 64)", low=2)
+    group: int = option(16, "completions per problem, G (DeepSeekMath: 64)", low=2, high=4096)
     lr: float = option(1e-4, "learning rate (DeepSeekMath: 1e-6)", above=0)
     epochs: int = option(1, "passes over each rollout, the paper's μ (DeepSeekMath: 1)", low=1)
     minibatches: int = option(1, "optimizer steps per epoch (ProRL: 4)", low=1)
@@ -134,8 +137,8 @@ def kl_k3(logp, logp_ref):
     """π_ref/π_θ − log(π_ref/π_θ) − 1, unbiased and never negative. As a loss it has the gradient
     of the *forward* KL(π_ref‖π_θ) in each state.
     """
-    log_ratio = logp_ref - logp
-    return torch.exp(log_ratio) - log_ratio - 1  # GRPO (4)
+    log_ratio = logp_ref - logp  # expm1(x) = exp(x) − 1: no cancellation near 0
+    return finite_expm1(log_ratio) - log_ratio  # GRPO (4)
 
 
 def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta,
@@ -150,7 +153,7 @@ def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_hi
     of GRPO is then 0, but its gradient is not: it is Σ weights · Â ∇log π_θ, because the
     derivative of ρ is ∇log π_θ at ρ = 1.
     """
-    ratio = torch.exp(logp - logp_old)  # GRPO ρ
+    ratio = finite_exp(logp - logp_old)  # GRPO ρ
     clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)
     kl_term = beta * kl(logp, logp_ref) if beta else 0.0  # not 0 · inf
@@ -354,7 +357,10 @@ def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
         kl = torch.where(batch.mask, algorithm.kl_in_reward(batch.logp, logp_ref), 0.0)
         kl_to_go = kl.flip(-1).cumsum(-1).flip(-1)  # Σ_{s≥t} KL_s
         advantage = advantage - beta * kl_to_go
-    return whiten(advantage, batch.mask) if algorithm.whitened else advantage  # REINFORCE++ A
+    if not algorithm.whitened:
+        return advantage
+    scale = size(advantage, batch.mask) + beta * size(batch.logp, batch.mask)
+    return whiten(advantage, batch.mask, scale)  # REINFORCE++ A
 
 
 def policy_step(policy, reference, optimizer, batch, rewards, algorithm, settings, greedy=None):
@@ -381,7 +387,7 @@ def policy_step(policy, reference, optimizer, batch, rewards, algorithm, setting
                 algorithm.kl_in_loss
             )  # fmt: skip
             (-objective).backward()  # the gradients of micro-batches add up
-            ratio = torch.exp(logp - logp_old)  # again, for the log
+            ratio = finite_exp(logp - logp_old)  # again, for the log
             tally.add_ratio(ratio, advantage[b], batch.mask[b], eps_low, eps_high)
             tally.add(objective=objective)
         tally.add(grad_norm=optimizer_step(optimizer, policy))

@@ -25,7 +25,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from support.run import load_checkpoint
+from support.run import load_checkpoint, not_finite
 from support.settings import fail
 from support.tokenizer import EOS, PAD, VOCAB_SIZE
 
@@ -288,6 +288,8 @@ def load_model(directory, tasks, device, dtype="float32", build=GPT, scalar_head
             f"{directory} is a run of {checkpoint['script']}: its model has {has} and cannot "
             f"give {wanted}"
         )
+    if wrong := not_finite(checkpoint["model"]):
+        fail(f"the model in {directory} has numbers that are not finite, in {wrong.strip('.')}")
     try:
         model = build(**checkpoint["model_config"])
         model.load_state_dict(checkpoint["model"])

@@ -24,10 +24,11 @@ from tqdm import tqdm
 
 from model import load_model
 from rollout import sample_completions
+from support.files import make_directory, one_line_if_not_writable, whole_file
 from support.intervals import bootstrap, mean_with_interval
 from support.levels import level_name, level_option
-from support.plots import draw_panels
-from support.run import bar_options, make_directory, pick_device, run_names
+from support.plots import draw_panels, try_to_draw
+from support.run import bar_options, pick_device, run_names
 from support.settings import DeviceSettings, from_command_line, option
 from verifiers import TASKS, check_levels, held_out_problems, task_option
 
@@ -50,6 +51,8 @@ class Settings(DeviceSettings):
 
     def settle(self):
         self.level = check_levels(self.task, self.level, "test_levels")
+        if 0 < self.temperature < 0.01:
+            raise ValueError("--temperature: 0 is greedy, any other must be at least 0.01")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -63,11 +66,13 @@ def pass_at_k(n, c, k):
     The quotient of binomials is the product Π_{i=n−c+1}^{n} (1 − k/i), which cannot overflow.
     1 − (1 − c/n)^k would be biased: it draws the k samples with replacement.
     """
-    if not 1 <= k <= n:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, not {k}")
+    if k > n:
         raise ValueError(f"pass@{k} needs at least {k} samples of each problem, and there are {n}")
-    c, i = np.asarray(c)[:, None], np.arange(1, n + 1)
-    if c.min() < 0 or c.max() > n:
-        raise ValueError(f"0 to {n} of {n} samples can be correct, not {c.min()} to {c.max()}")
+    c, i = np.asarray(c, dtype=float)[:, None], np.arange(1, n + 1)
+    if not ((c >= 0) & (c <= n) & (c == np.round(c))).all():
+        raise ValueError(f"0 to {n} of {n} samples can be correct, a whole number of them")
     factors = np.where(i > n - c, np.maximum(0, 1 - k / i), 1.0)  # (problems, n)
     return 1 - factors.prod(axis=1)  # RLVR (2)
 
@@ -83,13 +88,13 @@ def powers_of_two(n):
 
 
 def crossing(ks, base, other):
-    """The smallest k from which `base` stays at or above `other`. None unless `base` is below at
-    the first k and above at the last.
+    """The smallest k from which `base` stays at or above `other`. None unless `base` is below
+    `other` at some k and above it at the last.
     """
-    above = np.asarray(base) >= np.asarray(other)
-    if above[0] or not above[-1] or base[-1] == other[-1]:
+    below = np.asarray(base) < np.asarray(other)
+    if not below.any() or base[-1] <= other[-1]:
         return None
-    return ks[int(np.flatnonzero(~above)[-1]) + 1]
+    return ks[int(np.flatnonzero(below)[-1]) + 1]
 
 
 def crossing_marks(points):
@@ -141,7 +146,7 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
 
 def write_curves(path, task, level, points):
     """passk.csv. points: {model: (4, K) k, pass@k, low, high}"""
-    with open(path, "w", newline="") as file:
+    with whole_file(path) as file:
         writer = csv.writer(file)
         writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
         for name, of_model in points.items():
@@ -157,17 +162,18 @@ def evaluate_runs(settings):
     sampling = (task, problems, n, settings.temperature, settings.top_p, settings.seed)
     make_directory(out)
     curves = {}
-    with open(out / "samples.jsonl.tmp", "w") as file:  # earlier results stay until the end
+    partial = out / "samples.partial.jsonl"  # stays after Ctrl-C; earlier results stay too
+    with one_line_if_not_writable(partial), open(partial, "w", encoding="utf-8") as file:
         for name, model in zip(names, models, strict=True):
             curves[name] = curve(n, evaluate(model, name, *sampling, file), ks)
-    os.replace(out / "samples.jsonl.tmp", out / "samples.jsonl")
+    os.replace(partial, out / "samples.jsonl")
     points = {name: np.stack([ks, *mean_with_interval(x)]) for name, x in curves.items()}
     level = level_name(settings.level)
     write_curves(out / "passk.csv", task.name, level, points)
     title = f"{task.name}, level {level}"
-    draw_panels([(title, points, crossing_marks(points))], out / "passk.png")
     what = f"{len(problems)} held-out problems, {n} samples each"
     print(f"pass@k on {title}: {what}, temperature {settings.temperature:g}\n{table(curves, ks)}")
+    try_to_draw(draw_panels, [(title, points, crossing_marks(points))], out / "passk.png")
     print(f"written: {out}/passk.csv, passk.png, samples.jsonl")
 
 

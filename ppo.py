@@ -62,9 +62,11 @@ from rollout import (
 from support.batches import (
     Tally,
     check_minibatches,
+    finite_exp,
     micro_batches,
     minibatches,
     optimizer_step,
+    size,
     weighted_sum,
     whiten,
 )
@@ -94,7 +96,9 @@ class Settings(RunSettings):
     critic_optimizer: str = option("adamw", "of the critic", choices=("adamw", "muon"))
     steps: int = option(110, "rollouts", low=1, may_change=True)
     problems: int = option(128, "problems per rollout", low=1)
-    group: int = option(8, "completions per problem; they share the prompt's cache", low=1)
+    group: int = option(
+        8, "completions per problem; they share the prompt's cache", low=1, high=4096
+    )
     epochs: int = option(2, "passes over each rollout (InstructGPT: 1; Ziegler: 4)", low=1)
     minibatches: int = option(4, "optimizer steps per epoch", low=1)
     lr: float = option(5e-5, "learning rate of the policy", above=0)
@@ -113,7 +117,7 @@ class Settings(RunSettings):
     c_ent: float = option(0.0, "weight of the entropy loss in (14)", low=0)
     c_ptx: float = option(0.0, "weight of the pretraining loss in (14), γ in InstructGPT", low=0)
     whiten: bool = option(True, "whiten the advantages of a rollout")
-    temperature: float = option(1.0, "of sampling", above=0)
+    temperature: float = option(1.0, "of sampling", low=0.01)
     all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
     unended_penalty: float = option(1.0, "minus the score of a completion without an end", low=0)
     eval_every: int = option(10, "steps between evaluations", low=1)
@@ -185,7 +189,7 @@ def returns(advantage, values):
 
 def probability_ratio(logp, logp_old):
     """ρ_t. logp, logp_old (B, G, T) -> (B, G, T)"""
-    return torch.exp(logp - logp_old)  # PPO (8)
+    return finite_exp(logp - logp_old)  # PPO (8)
 
 
 def token_mean(mask):
@@ -326,7 +330,11 @@ def ppo_step(policy, critic, reference, optimizer, batch, score, beta, settings,
 
     # 1. Fix rewards (3)(4), TD errors (5), advantages (6) and returns (7). Then whiten.
     fixed = evaluate_rollout(critic, reference, batch, score, beta, settings)
-    advantage = whiten(fixed.advantage, batch.mask) if settings.whiten else fixed.advantage
+    advantage = fixed.advantage
+    if settings.whiten:
+        scale = sum(size(x, batch.mask) for x in (fixed.rewards, fixed.values))
+        scale = scale + beta * size(batch.logp, batch.mask)
+        advantage = whiten(advantage, batch.mask, scale)
 
     # 2. For each minibatch of problems: ratio (8), losses (9) to (13), their total (14), a step.
     #    The gradients of micro-batches add up, and the weights make the sum exact.
@@ -404,7 +412,8 @@ def policy_and_critic_optimizer(policy, critic, settings):
 
 
 def train(settings):
-    saved = checkpoint_to_resume(settings, "base", "reward_model", "critic")
+    needed = ("reward_model",) if settings.reward == "model" else ()
+    saved = checkpoint_to_resume(settings, "base", "reward_model", "critic", needed=needed)
     device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
     test = held_out_problems(task, levels, 128)
     policy, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
@@ -419,7 +428,8 @@ def train(settings):
         corpus = pretrain.write_corpus(task, levels, 20_000, random.Random(settings.seed))
     about = {"tasks": tasks, "model_config": policy.config, "critic_config": critic.config}
     tracked = dict(model=policy, critic=critic, reference=reference, kl_control=control)
-    run = Run(settings, saved, about, **tracked, optimizer=optimizer)
+    stands_on = {"reward_model": scorer} if scorer else {}
+    run = Run(settings, saved, about, stands_on, **tracked, optimizer=optimizer)
     clock = Timer(device)
     for step in run.steps():
         problems = [sample_problem(task, levels, run.rng) for _ in range(settings.problems)]

@@ -48,9 +48,7 @@ class Settings(RunSettings):
     level: tuple | None = level_option()
     demonstrations: int = option(200_000, "size of the corpus of each task", low=1)
     perfect: bool = option(False, "learn correct solutions, as a teacher, not demonstrations")
-    steps: int | None = option(
-        None, "optimizer steps; default: what the tasks need", low=1, may_change=True
-    )
+    steps: int | None = option(None, "optimizer steps; default: what the tasks need", low=1)
     batch: int = option(64, "demonstrations per step", low=1)
     lr: float = option(2e-3, "peak learning rate", above=0)
     layers: int | None = option(None, "transformer blocks; default: 3 or 4, by task", low=1)

@@ -35,9 +35,9 @@ import torch
 import pretrain
 from grpo import Algorithm, group_advantage, kl_k3, policy_step, sample_groups, sequence_mean
 from rollout import sample_completions, sample_lines
-from support.batches import check_minibatches, weighted_sum
+from support.batches import check_minibatches, finite_exp, weighted_sum
 from support.levels import level_range
-from support.plots import draw_metrics
+from support.plots import draw_metrics, try_to_draw
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import fail, option
 from verifiers import TASKS, held_out_problems
@@ -56,7 +56,7 @@ def prorl_objective(
     can be pushed to .012 in one rollout, with 0.4 to .014. A token of probability .9 cannot reach
     the clip. So the wider clip helps unlikely tokens.
     """
-    ratio = torch.exp(logp - logp_old)
+    ratio = finite_exp(logp - logp_old)
     clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
     surrogate = torch.minimum(ratio * advantage, clipped * advantage)
     kl_term = beta * kl(logp, logp_ref) if beta else 0.0  # not 0 · inf
@@ -91,7 +91,7 @@ class Settings(RunSettings):
     base: str = option("runs/base-carry", "run to start from; also the first reference policy")
     steps: int = option(100, "rollouts (ProRL: about 2,000)", low=1, may_change=True)
     problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
-    group: int = option(16, "completions per problem, G (ProRL: 16)", low=2)
+    group: int = option(16, "completions per problem, G (ProRL: 16)", low=2, high=4096)
     lr: float = option(1e-4, "learning rate (ProRL: 2e-6)", above=0)
     epochs: int = option(1, "passes over each rollout", low=1)
     minibatches: int = option(4, "optimizer steps per epoch (ProRL: 4)", low=1)
@@ -304,7 +304,7 @@ def train(settings):
         clock()
         shown = ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length")
         run.log(step, shown, **metrics)
-    draw_metrics(settings.run, DYNAMICS)
+    try_to_draw(draw_metrics, settings.run, DYNAMICS)
     validation, _ = validate(policy, blend, stages[-1])
     where = f"stage {schedule.stage + 1}, {schedule.resets} resets"
     print(f"validation {validation:.3f}, {where}; model and dynamics.png are in {settings.run}")

@@ -55,8 +55,8 @@ class Settings(RunSettings):
     base: str = option("runs/base", "run that writes the completions; the model starts from it")
     pairs: int = option(20_000, "training pairs", low=1)
     label_noise: float = option(0.0, "share of training pairs with a wrong label", low=0, high=0.5)
-    temperature: float = option(2.0, "of sampling the pairs", above=0)
-    steps: int = option(400, "optimizer steps", low=1, may_change=True)
+    temperature: float = option(2.0, "of sampling the pairs", low=0.01)
+    steps: int = option(400, "optimizer steps", low=1)
     batch: int = option(128, "pairs per step", low=1)
     lr: float = option(1e-3, "peak learning rate", above=0)
     eval_every: int = option(100, "steps between evaluations", low=1)
@@ -222,12 +222,14 @@ def normalise(model, base, task, levels, rng, problems=64, G=16):
     asked = [sample_problem(task, levels, rng) for _ in range(problems)]
     batch = sample_completions(base, task, asked, G)
     raw = model.raw(batch.prompts, batch.completions, batch.lengths)[batch.ended]
+    if len(raw) < 2 or raw.max() == raw.min():
+        fail("the scores of the base's completions do not differ: they cannot be normalised")
     model.mean.copy_(raw.mean())
     model.std.copy_(raw.std())
 
 
 def train(settings):
-    saved = checkpoint_to_resume(settings, "base")
+    saved = checkpoint_to_resume(settings, "base", needed=("base",))
     device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
     base, tasks = pretrain.base_model(settings.base, {task.name: levels}, settings, device)
     torch.manual_seed(settings.seed)
@@ -243,7 +245,7 @@ def train(settings):
     pairs = flip_labels(pairs, settings.label_noise, torch.Generator().manual_seed(settings.seed))
 
     about = {"tasks": tasks, "model_config": model.config}
-    run = Run(settings, saved, about, model=model, optimizer=optimizer)
+    run = Run(settings, saved, about, {"base": base}, model=model, optimizer=optimizer)
     for step in run.steps():
         lr = pretrain.learning_rate(step, settings.steps, settings.lr)
         optimizer.param_groups[0]["lr"] = lr

@@ -55,8 +55,10 @@ def encode_prompts(task, problems, device="cpu"):
     return torch.tensor([[PAD] * (width - len(row)) + row for row in rows], device=device)
 
 
-def concatenate(rollouts):
-    """One rollout of several. Completions are padded to the longest."""
+def concatenate(rollouts, dim=0):
+    """One rollout of several: of other problems (dim 0), or of other completions of the same
+    problems (dim 1). Completions are padded to the longest.
+    """
     longest = max(r.mask.shape[-1] for r in rollouts)
     padding = {"completions": PAD, "mask": False, "logp": 0.0}
     joined = {}
@@ -64,8 +66,13 @@ def concatenate(rollouts):
         parts = [getattr(r, name) for r in rollouts]
         if name in padding:
             parts = [F.pad(x, (0, longest - x.shape[-1]), value=padding[name]) for x in parts]
-        joined[name] = torch.cat(parts)
-    return replace(rollouts[0], **joined, texts=[group for r in rollouts for group in r.texts])
+        joined[name] = torch.cat(parts, dim) if dim == 0 or name != "prompts" else parts[0]
+    if dim == 0:
+        texts = [group for r in rollouts for group in r.texts]
+    else:
+        together = zip(*(r.texts for r in rollouts), strict=True)
+        texts = [[text for part in parts for text in part] for parts in together]
+    return replace(rollouts[0], **joined, texts=texts)
 
 
 def sample_completions(
@@ -75,14 +82,17 @@ def sample_completions(
 
     max_tokens: the length of the longest completion; None for the task's own.
     """
-    device = next(model.parameters()).device
-    at_once, max_tokens = max(1, ROWS_AT_ONCE[device.type] // G), max_tokens or task.max_tokens
-    parts = []
+    device, max_tokens = next(model.parameters()).device, max_tokens or task.max_tokens
+    rows = ROWS_AT_ONCE[device.type]  # memory is bounded, whatever B and G are
+    at_once, parts = max(1, rows // G), []
     for i in range(0, len(problems), at_once):
-        some = problems[i : i + at_once]
+        some, groups = problems[i : i + at_once], []
         prompts = encode_prompts(task, some, device)
-        s = sample_tokens(model, prompts, G, max_tokens, temperature, top_p, generator)
-        parts.append(verified(task, some, prompts, s))
+        for g in range(0, G, rows):
+            size = min(rows, G - g)
+            s = sample_tokens(model, prompts, size, max_tokens, temperature, top_p, generator)
+            groups.append(verified(task, some, prompts, s))
+        parts.append(concatenate(groups, dim=1) if len(groups) > 1 else groups[0])
     return concatenate(parts)
 
 

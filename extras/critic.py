@@ -40,12 +40,14 @@ class Settings(RunSettings):
     task: str = task_option()
     level: tuple | None = level_option()
     base: str = option("runs/base", "run that writes the completions; the critic starts from it")
-    steps: int = option(960, "rollouts", low=1, may_change=True)
+    steps: int = option(960, "rollouts", low=1)
     problems: int = option(128, "problems per rollout", low=1)
-    group: int = option(8, "completions per problem; they share the prompt's cache", low=1)
+    group: int = option(
+        8, "completions per problem; they share the prompt's cache", low=1, high=4096
+    )
     minibatches: int = option(8, "optimizer steps per rollout", low=1)
     lr: float = option(8e-4, "peak learning rate of Muon; AdamW's is a third of it", above=0)
-    temperature: float = option(1.0, "of sampling", above=0)
+    temperature: float = option(1.0, "of sampling", low=0.01)
     all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
     unended_penalty: float = option(1.0, "minus the score of a completion without an end", low=0)
     run: str = option("runs/critic", "directory of the run", may_change=True)
@@ -80,13 +82,13 @@ def value_step(critic, optimizer, batch, score, parts):
 
 
 def train(settings):
-    saved = checkpoint_to_resume(settings, "base")
+    saved = checkpoint_to_resume(settings, "base", needed=("base",))
     device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
     base, tasks = pretrain.base_model(settings.base, {task.name: levels}, settings, device)
     critic = critic_from(base)
     optimizer = MuonAndAdamW(*critic.matrices_and_rest())
     about = {"tasks": tasks, "model_config": critic.config}
-    run = Run(settings, saved, about, model=critic, optimizer=optimizer)
+    run = Run(settings, saved, about, {"base": base}, model=critic, optimizer=optimizer)
     recent = []
     for step in run.steps():
         optimizer.set_lr(pretrain.learning_rate(step, settings.steps, settings.lr))

@@ -53,9 +53,9 @@ class Settings(RunSettings):
         "runs/teacher", "run that writes the solutions; pretrained first if there is none"
     )
     solutions: int = option(20_000, "solutions to collect, correct and distinct", low=1)
-    group: int = option(16, "completions that the teacher writes of each problem", low=1)
-    temperature: float = option(1.0, "of sampling the teacher", above=0)
-    steps: int = option(600, "optimizer steps", low=1, may_change=True)
+    group: int = option(16, "completions that the teacher writes of each problem", low=1, high=4096)
+    temperature: float = option(1.0, "of sampling the teacher", low=0.01)
+    steps: int = option(600, "optimizer steps", low=1)
     batch: int = option(64, "solutions per step", low=1)
     lr: float = option(5e-4, "peak learning rate", above=0)
     eval_every: int = option(100, "steps between evaluations", low=1)
@@ -136,7 +136,7 @@ def write_corpus(teacher, task, settings):
 
 
 def train(settings):
-    saved = checkpoint_to_resume(settings, "base", "teacher")
+    saved = checkpoint_to_resume(settings, "base", "teacher", needed=("teacher",))
     device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
     test = held_out_problems(task, levels, 128)
     student, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
@@ -152,7 +152,7 @@ def train(settings):
     )
 
     about = {"tasks": tasks, "model_config": student.config}
-    run = Run(settings, saved, about, model=student, optimizer=optimizer)
+    run = Run(settings, saved, about, {"teacher": teacher}, model=student, optimizer=optimizer)
     clock = Timer(device)
     for step in run.steps():
         optimizer.param_groups[0]["lr"] = pretrain.learning_rate(step, settings.steps, settings.lr)

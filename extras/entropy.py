@@ -56,7 +56,7 @@ def from_entropy(task, problems, samples, models, seed, out):
         temperature, _ = entropy_matched_temperature(models[name], target, task, problems, G, seed)
         label = f"{name}, T = {temperature:.2f}"
         path = out / f"matched_entropy-{name.replace(os.sep, '-')}.jsonl"
-        with open(path, "w") as file:
+        with open(path, "w", encoding="utf-8") as file:
             passk.evaluate(models[name], label, task, problems, n, temperature, 1.0, seed, file)
         matched = read_samples(path, task.name, task.levels)[label]
         curves[name] = passk.curve(n, correct(samples[name]), ks)

@@ -97,7 +97,7 @@ def read_curve(directory, steps, window):
     """[(KL per completion, score of the reward model, share correct), …] of the first steps of a
     run, one entry per window.
     """
-    with open(Path(directory) / "metrics.csv", newline="") as file:
+    with open(Path(directory) / "metrics.csv", newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if int(row["step"]) < steps]
     columns = ([float(row[name]) for row in rows] for name in ("kl_sequence", "score", "reward"))
     return list(zip(*(smooth(column, window) for column in columns), strict=True))
@@ -123,7 +123,7 @@ def draw(curves, path):
 
 
 def write_curves(curves, settings, path):
-    with open(path, "w", newline="") as file:
+    with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["beta", "steps", "kl_sequence", "score", "verifier_reward"])
         for beta, points in curves.items():

@@ -141,7 +141,7 @@ def read_claim(done, name):
     path = done / f"{name}.json"
     if not path.exists():
         return None
-    saved = json.loads(path.read_text())
+    saved = json.loads(path.read_text(encoding="utf-8"))
     return Scale(**saved["scale"]), [Row(**row) for row in saved["rows"]]
 
 
@@ -149,7 +149,7 @@ def write_claim(done, name, scale, rows):
     path = done / f"{name}.json"
     unfinished = path.with_suffix(".partial")
     rows = [row._asdict() for row in rows]
-    unfinished.write_text(json.dumps({"scale": scale._asdict(), "rows": rows}))
+    unfinished.write_text(json.dumps({"scale": scale._asdict(), "rows": rows}), encoding="utf-8")
     unfinished.replace(path)
 
 
@@ -191,7 +191,7 @@ def write_report(done, scale_name):
         print(f"\nwritten: {PICTURES}/")
         print(f"{RESULTS} follows when these are done too: {', '.join(missing)} ({command})")
         return
-    RESULTS.write_text(report(found, CLAIMS, scale_name))
+    RESULTS.write_text(report(found, CLAIMS, scale_name), encoding="utf-8")
     print(f"\nwritten: {RESULTS} and {PICTURES}/")
 
 

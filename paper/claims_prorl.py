@@ -176,7 +176,7 @@ def resets(lab):
             options = options | common | dict(base=str(lab.base("carry", seed)), seed=seed)
             directory = lab.train(prorl, f"carry-resets-{i}-s{seed}", **options)
             models.setdefault(seed, []).append(directory)
-            with open(directory / "metrics.csv", newline="") as file:
+            with open(directory / "metrics.csv", newline="", encoding="utf-8") as file:
                 metrics.setdefault(label, []).append(list(csv.DictReader(file)))
     write_resets(lab.scale.seeds, metrics)
     draw_resets(metrics)

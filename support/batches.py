@@ -14,14 +14,35 @@ def weighted_sum(x, weights):
     return torch.where(weights > 0, weights * x, 0.0).sum()
 
 
-def whiten(x, mask):
+def finite_exp(x):
+    """exp(x), and above x = 20 its tangent there. So neither it nor its gradient can overflow."""
+    capped = x.clamp(max=20.0)
+    return torch.exp(capped) * (1 + (x - capped))
+
+
+def finite_expm1(x):
+    """exp(x) − 1, accurate near 0 and, as `finite_exp`, finite everywhere."""
+    capped = x.clamp(max=20.0)
+    return torch.expm1(capped) + torch.exp(capped) * (x - capped)
+
+
+def whiten(x, mask, scale=0.0):
     """Shift and scale x to mean 0 and standard deviation 1 over the tokens in the mask. 0 where
     all of them are equal, and outside the mask. (B, G, T), (B, G, T) -> (B, G, T)
+
+    scale: the size of the numbers that x was computed from. Differences that are only the rounding
+    of such numbers count as equal.
     """
     tokens = x[mask]
-    if tokens.max() == tokens.min():
+    rounding = 64 * torch.finfo(x.dtype).eps * scale
+    if tokens.max() - tokens.min() <= rounding:
         return torch.zeros_like(x)
     return torch.where(mask, (x - tokens.mean()) / tokens.std(correction=0), 0.0)
+
+
+def size(x, mask):
+    """The largest absolute value in the mask."""
+    return torch.where(mask, x, 0.0).abs().max()
 
 
 def minibatches(B, epochs, parts, device):

@@ -1,17 +1,33 @@
 """Pictures: pass@k curves with their intervals, and the metrics of a run."""
 
 import csv
+import os
 from pathlib import Path
 
 
 def pyplot():
     """matplotlib.pyplot, drawing to files only. Imported when there is something to draw."""
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook exports another one, which may not be installed
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
+    plt.rcParams["text.parse_math"] = False  # a run may have $ in its name
     return plt
+
+
+def shown(name):
+    """A name as a label: matplotlib leaves out labels that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def try_to_draw(draw, *arguments):
+    """Draw a picture. If that fails, say so: the numbers are on disk already."""
+    try:
+        draw(*arguments)
+    except Exception as error:  # whatever matplotlib raises on this machine
+        print(f"note: no picture ({type(error).__name__}: {error})")
 
 
 def save(figure, path):
@@ -31,7 +47,7 @@ def draw_panel(axes, title, curves, marks=()):
     vertical lines.
     """
     for name, (ks, mean, low, high) in curves.items():
-        draw_with_band(axes, ks, mean, low, high, name)
+        draw_with_band(axes, ks, mean, low, high, shown(name))
     for number, (k, text) in enumerate(marks):
         axes.axvline(k, color="grey", linewidth=0.8, linestyle=":")
         axes.annotate(
@@ -66,7 +82,7 @@ def draw_metrics(directory, titles):
     """metrics.csv of a run over its steps, six panels: titles {column: title}. Resets are red
     vertical lines and new stages dotted ones (column `event`). Writes dynamics.png.
     """
-    with open(Path(directory) / "metrics.csv", newline="") as file:
+    with open(Path(directory) / "metrics.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, panels = pyplot().subplots(2, 3, figsize=(11, 5.2), dpi=150, sharex=True)
     for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):

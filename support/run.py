@@ -8,9 +8,12 @@
 
 A checkpoint is written to a temporary name and then renamed, so a killed run leaves a whole one.
 It records how long metrics.csv and samples.txt were. `--resume` cuts them back to that length.
+Only one process at a time may write to the directory of a run.
 """
 
 import csv
+import hashlib
+import io
 import json
 import math
 import os
@@ -25,6 +28,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from support.files import append, flush_to_disk, lock, make_directory, unlock, whole_file
 from support.settings import DeviceSettings, fail, flag, option, typed
 
 FORMAT = "rlvr-line-by-line 2"
@@ -82,12 +86,19 @@ def saved_settings(cls, directory):
     return cls(**checkpoint["config"] | {"run": str(directory), "resume": False})
 
 
-def checkpoint_to_resume(settings, *sources):
+def checkpoint_to_resume(settings, *sources, needed=()):
     """The checkpoint that the run continues from, or None for a new run. One line and exit code 2
-    if a new run would overwrite another one. sources: the names of the settings that hold the
-    runs which this run reads.
+    if a new run would overwrite another one.
+
+    sources: the names of the settings that hold the runs which this run reads. needed: those that
+    a resumed run reads again. They must still be there: a new one would not be the same.
     """
     if settings.resume:
+        lock(settings.run, settings.command())
+        for name in needed:
+            source = getattr(settings, name)
+            if source is not None and not is_finished(source):
+                fail(f"{source} is gone or unfinished: {settings.run} cannot resume without it")
         return load_checkpoint(settings.run)
     for name in sources:
         source = getattr(settings, name)
@@ -96,11 +107,17 @@ def checkpoint_to_resume(settings, *sources):
         source = Path(source).resolve()
         if Path(settings.run).resolve() in (source, *source.parents):
             fail(f"--run {settings.run} would overwrite {flag(name)}: choose another directory")
-    if started(settings.run) and not settings.overwrite:
-        fail(
-            f"{settings.run} holds a run already: continue it with --resume, discard it with "
-            "--overwrite, or choose another --run"
-        )
+    if not settings.overwrite:
+        if started(settings.run):
+            fail(
+                f"{settings.run} holds a run already: continue it with --resume, discard it with "
+                "--overwrite, or choose another --run"
+            )
+        if (Path(settings.run) / "metrics.csv").exists():
+            fail(
+                f"{settings.run} holds the metrics of a run whose checkpoint is lost: discard them "
+                "with --overwrite, or choose another --run"
+            )
     return None
 
 
@@ -152,20 +169,20 @@ def is_finished(directory):
     return checkpoint["step"] >= checkpoint["config"]["steps"]
 
 
-def bar_options():
-    """Options of a progress bar. Outside a terminal it writes a line every ten seconds."""
-    return {"dynamic_ncols": True} | ({} if sys.stderr.isatty() else {"mininterval": 10})
-
-
 def run_names(directories):
     """A short name for each run: that of its directory, or its path where two are the same. One
     line and exit code 2 if a run is there twice.
     """
-    short = [Path(d).resolve().name for d in directories]
-    names = [s if short.count(s) == 1 else str(d) for s, d in zip(short, directories, strict=True)]
-    if len(set(names)) < len(names):
+    paths = [Path(d).resolve() for d in directories]
+    if len(set(paths)) < len(paths):
         fail("the same run is named twice")
-    return names
+    short = [path.name for path in paths]
+    return [s if short.count(s) == 1 else str(d) for s, d in zip(short, directories, strict=True)]
+
+
+def bar_options():
+    """Options of a progress bar. Outside a terminal it writes a line every ten seconds."""
+    return {"dynamic_ncols": True} | ({} if sys.stderr.isatty() else {"mininterval": 10})
 
 
 # --------------------------------------------------------------------------------------------------
@@ -186,13 +203,25 @@ def load_checkpoint(directory):
     return checkpoint
 
 
-def make_directory(directory):
-    try:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        fail(f"cannot write to {directory}: {error.strerror}")
-    if not os.access(directory, os.W_OK):
-        fail(f"cannot write to {directory}: it is read-only")
+def not_finite(state, name=""):
+    """The name of a tensor in a state_dict that has a NaN or an infinity, or None."""
+    if isinstance(state, torch.Tensor):
+        return name if state.is_floating_point() and not state.isfinite().all() else None
+    if isinstance(state, dict):
+        found = (not_finite(value, f"{name}.{key}") for key, value in state.items())
+    elif isinstance(state, (list, tuple)):
+        found = (not_finite(value, f"{name}.{i}") for i, value in enumerate(state))
+    else:
+        return None
+    return next((one for one in found if one), None)
+
+
+def digest(module):
+    """A fingerprint of a model's parameters."""
+    sums = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        sums.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
+    return sums.hexdigest()
 
 
 def random_states(rng):
@@ -217,8 +246,9 @@ class Run:
     """The directory of a run, and its loop.
 
     settings: a RunSettings. saved: from `checkpoint_to_resume`. about: plain data that whoever
-    loads the checkpoint needs. tracked: everything with a state_dict that the run needs to
-    continue (`model=`, `optimizer=`, …).
+    loads the checkpoint needs. stands_on: {name of a setting: model}, the models of other runs that
+    a resumed run needs again, unchanged. tracked: everything with a state_dict that the run needs
+    to continue (`model=`, `optimizer=`, …).
 
         run = Run(settings, saved, {"tasks": […]}, model=model, optimizer=optimizer)
         for step in run.steps():
@@ -226,86 +256,101 @@ class Run:
             run.log(step, ("reward",), reward=…, …)
     """
 
-    def __init__(self, settings, saved, about, **tracked):
-        self.settings, self.about, self.tracked = settings, about, tracked
+    def __init__(self, settings, saved, about, stands_on=None, **tracked):
+        self.settings, self.tracked = settings, tracked
+        stands_on = {name: digest(model) for name, model in (stands_on or {}).items()}
+        self.about = about | {"stands_on": stands_on}
         self.directory = Path(settings.run)
         self.rng = random.Random(settings.seed)
-        self.step = 0
-        self.interrupted = self.saving_soon = False
+        self.step, self.signal, self.saving_soon, self.bar = 0, None, False, None
         torch.manual_seed(settings.seed)
+        make_directory(self.directory)
+        lock(self.directory, settings.command())
         if saved is None:
             self._start_afresh()
         else:
             self._continue_from(saved)
         config = {k: "inf" if v == math.inf else v for k, v in asdict(settings).items()}
-        text = json.dumps({"script": settings.script} | config, indent=2) + "\n"
-        (self.directory / "config.json").write_text(text)
+        with whole_file(self.directory / "config.json") as file:
+            file.write(json.dumps({"script": settings.script} | config, indent=2) + "\n")
 
     def _start_afresh(self):
-        make_directory(self.directory)
         old = [self.directory / "checkpoint.pt", *self.directory.glob("step-*/checkpoint.pt")]
         for path in old:  # --overwrite removes only what a run writes
             path.unlink(missing_ok=True)
         for name in ("metrics.csv", "samples.txt"):
-            (self.directory / name).write_text("")
+            with whole_file(self.directory / name):
+                pass
+        self.save(self.directory)  # so that even a run that is killed at once can resume
 
     def _continue_from(self, saved):
+        for name, value in saved["stands_on"].items():
+            if self.about["stands_on"][name] != value:
+                source = getattr(self.settings, name)
+                fail(f"{source} has changed since {self.directory} started: it cannot resume")
         for name, item in self.tracked.items():
             item.load_state_dict(saved[name])
         restore_random_states(saved["random"], self.rng)
         self.step = saved["step"]
         for name, size in saved["sizes"].items():
-            if not (self.directory / name).exists():
-                fail(f"{self.directory / name} is gone: the run cannot resume without it")
-            os.truncate(self.directory / name, size)
+            path = self.directory / name
+            if not path.exists():
+                fail(f"{path} is gone: the run cannot resume without it")
+            if path.stat().st_size < size:
+                fail(f"{path} has lost its end: the run cannot resume from it, only --overwrite")
+            os.truncate(path, size)
 
     def steps(self):
         """The step numbers still to be done, with a progress bar. Saves every `--save-every`
-        steps and at the end. After Ctrl-C it finishes the step, saves, and exits with code 130.
+        steps and at the end. After Ctrl-C or SIGTERM it finishes the step, saves, and leaves.
         """
         total = self.settings.steps
         if self.step >= total:
             print(f"{self.directory} is already at step {self.step} of {total}")
+            unlock(self.directory)
             return
         device = next(self.tracked["model"].parameters()).device
         done = f"steps {self.step} to {total}"
         print(f"{self.directory}: {self.settings.script} on {device}, {done}")
-        before = signal.signal(signal.SIGINT, self._interrupt)
-        quiet = {} if sys.stderr.isatty() else {"mininterval": 10}
-        bar = {"total": total, "initial": self.step, "unit": "step", "dynamic_ncols": True}
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._interrupt) for number in signals}
+        bar = {"total": total, "initial": self.step, "unit": "step"} | bar_options()
         try:
-            with tqdm(**bar, **quiet) as self.bar:
+            with tqdm(**bar) as self.bar:
                 for step in range(self.step, total):
                     yield step
                     self.step = step + 1
                     self.bar.update()
                     self._save_if_due(total)
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            unlock(self.directory)
 
     def _save_if_due(self, total):
-        stopping = self.interrupted and self.step < total
+        stopping = self.signal  # read once: a signal that comes later is seen after the next step
+        if self.keeps(self.step):  # first, or a kill between both would lose it for good
+            make_directory(self.directory / f"step-{self.step}")
+            self.save(self.directory / f"step-{self.step}")
         due = self.step % self.settings.save_every == 0 or self.step == total
         if due or stopping or self.saving_soon:
             self.save(self.directory)
             self.saving_soon = False
-        if self.keeps(self.step):
-            make_directory(self.directory / f"step-{self.step}")
-            self.save(self.directory / f"step-{self.step}")
         if stopping:
             self.bar.close()
             again = f"{self.settings.command()} --run {shlex.quote(str(self.directory))} --resume"
-            print(f"stopped after step {self.step}; continue with `{again}`")
-            raise SystemExit(130)
+            rest = f"continue with `{again}`" if self.step < total else "it was the last one"
+            print(f"stopped after step {self.step}; {rest}")
+            raise SystemExit(128 + stopping)
 
     def keeps(self, step):
         """Whether the checkpoint after so many steps is kept, as a run of its own."""
         return self.settings.keep_every is not None and step % self.settings.keep_every == 0
 
-    def _interrupt(self, *_):
-        if self.interrupted:
-            raise KeyboardInterrupt  # the second Ctrl-C does not wait
-        self.interrupted = True
+    def _interrupt(self, number, _frame):
+        if self.signal is not None:
+            raise SystemExit(128 + number)  # the second Ctrl-C does not wait
+        self.signal = number
 
     def log(self, step, show, **metrics):
         """One row of metrics.csv. The metrics named in `show` stand beside the progress bar. Every
@@ -313,35 +358,43 @@ class Run:
         stops here, before it overwrites its last checkpoint.
         """
         if not math.isfinite(metrics["grad_norm"]):
-            self.bar.close()
-            fail(
-                f"{self.directory} has diverged: at step {step} the gradient is not finite. "
-                "A smaller --lr may help"
-            )
+            self._diverged(f"at step {step} the gradient is not finite")
         row = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in metrics.items()}
         row = {"step": step} | row
-        with open(self.directory / "metrics.csv", "a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, row)
+        if (self.directory / "metrics.csv").stat().st_size == 0:
+            writer.writeheader()
+        writer.writerow(row)
+        append(self.directory / "metrics.csv", text.getvalue())
         shown = (f"{k} {metrics[k]:.3g}" for k in show if metrics[k] is not None)
         self.bar.set_postfix_str(" ".join(shown), refresh=False)
 
+    def _diverged(self, what):
+        if self.bar is not None:
+            self.bar.close()
+        fail(f"{self.directory} has diverged: {what}. A smaller --lr may help")
+
     def write_samples(self, lines):
         """Append lines to samples.txt."""
-        with open(self.directory / "samples.txt", "a") as file:
-            file.writelines(f"{line}\n" for line in lines)
+        append(self.directory / "samples.txt", "".join(f"{line}\n" for line in lines))
 
     def save_soon(self):
         """Save at the end of this step."""
         self.saving_soon = True
 
     def save(self, directory):
+        """Write the checkpoint, and before it everything that it speaks of. Parameters that are not
+        finite are never saved.
+        """
         kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
-        sizes = {
-            name: (self.directory / name).stat().st_size for name in ("metrics.csv", "samples.txt")
-        }
+        states = {name: item.state_dict() for name, item in self.tracked.items()}
+        if wrong := not_finite(states):
+            self._diverged(f"after step {self.step} {wrong.strip('.')} is not finite")
+        sizes = {}
+        for name in ("metrics.csv", "samples.txt"):
+            flush_to_disk(self.directory / name)
+            sizes[name] = (self.directory / name).stat().st_size
         checkpoint = {
             "format": FORMAT,
             "script": self.settings.script,
@@ -350,13 +403,10 @@ class Run:
             "random": random_states(self.rng),
             "sizes": sizes,
         }
-        checkpoint |= self.about | {name: x.state_dict() for name, x in self.tracked.items()}
-        temporary = directory / "checkpoint.pt.tmp"
-        with open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, directory / "checkpoint.pt")
+        content = io.BytesIO()  # torch.save would hide a full disk behind an error of its own
+        torch.save(checkpoint | self.about | states, content)
+        with whole_file(directory / "checkpoint.pt", "wb") as file:
+            file.write(content.getbuffer())
 
 
 class Timer:

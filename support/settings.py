@@ -20,6 +20,8 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
+from support.streams import prepare_streams
+
 
 def fail(message):
     """Print one line and leave with exit code 2."""
@@ -160,6 +162,7 @@ def add_argument(group, one):
 
 def typed(cls, argv=None):
     """What was given on the command line: {field's name: value}. One line, exit 2 if it is bad."""
+    prepare_streams()
     positional = [one.name.upper() for one in fields(cls) if one.metadata["positional"]]
     parser = Parser(
         usage=" ".join(

@@ -57,7 +57,7 @@ def stage(root, directory):
             (directory / name / "__init__.py").symlink_to(path)
     lines = {"packages": parts(root), "layers": LAYERS}
     text = CONTRACT.format(**{key: "\n    ".join(names) for key, names in lines.items()})
-    (directory / ".importlinter").write_text(text)
+    (directory / ".importlinter").write_text(text, encoding="utf-8")
 
 
 def check(root=ROOT):

@@ -8,8 +8,11 @@ tag has one row in EQUATIONS.md. The row links to the line, so the link changes 
 
 import ast
 import re
+import sys
 from pathlib import Path
 from typing import NamedTuple
+
+from support.settings import fail
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "EQUATIONS.md"
@@ -42,7 +45,7 @@ class Tag(NamedTuple):
 
 def read_rows():
     rows = []
-    for text in TABLE.read_text().splitlines():
+    for text in TABLE.read_text(encoding="utf-8").splitlines():
         if not text.startswith("| `"):
             continue
         cells = [cell.strip() for cell in text.strip().strip("|").split(" | ")]
@@ -66,7 +69,7 @@ def read_rows():
 def read_tags():
     tags = []
     for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("support/*.py"), *ROOT.glob("extras/*.py")]):
-        source = path.read_text()
+        source = path.read_text(encoding="utf-8")
         tree = ast.walk(ast.parse(source))
         functions = [node for node in tree if isinstance(node, ast.FunctionDef)]
         for number, line in enumerate(source.splitlines(), start=1):
@@ -93,7 +96,9 @@ def with_right_lines(text, tags):
 
 
 def main():
-    TABLE.write_text(with_right_lines(TABLE.read_text(), read_tags()))
+    if len(sys.argv) > 1:
+        fail("there are no options: it corrects the line numbers in EQUATIONS.md")
+    TABLE.write_text(with_right_lines(TABLE.read_text(encoding="utf-8"), read_tags()))
 
 
 if __name__ == "__main__":

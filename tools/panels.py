@@ -33,7 +33,7 @@ def read_panel(directory):
     """
     path, points, titles = Path(directory) / "passk.csv", {}, []
     try:
-        with open(path, newline="") as file:
+        with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 titles.append(f"{row['task']}, level {row['level']}")
                 numbers = [float(row[name]) for name in ("k", "pass_at_k", "low", "high")]

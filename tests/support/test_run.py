@@ -85,7 +85,7 @@ def toy_train(settings):
 
 def test_support_knows_no_model_and_no_task():
     """No module of support/ imports anything of the repository that is not in support/."""
-    libraries = {"torch", "numpy", "tqdm", "tiktoken", "matplotlib"}
+    libraries = {"filelock", "torch", "numpy", "tqdm", "tiktoken", "matplotlib"}
     allowed = {*sys.stdlib_module_names, *libraries, "support"}
     paths = sorted((ROOT / "support").glob("*.py"))
     assert len(paths) > 5
@@ -303,7 +303,10 @@ def test_a_resumed_run_accepts_each_setting_that_may_change(script, tmp_path):
     before = saved_run(cls, tmp_path / "run")
     free = [one for one in fields(cls) if one.metadata["may_change"]]
     names = {one.name for one in free}
-    assert names == {"run", "resume", "overwrite", "steps", "save_every", "keep_every", "device"}
+    expected = {"run", "resume", "overwrite", "steps", "save_every", "keep_every", "device"}
+    if script not in ("grpo.py", "ppo.py", "prorl.py"):
+        expected -= {"steps"}  # the learning rate depends on it: a change would make it jump
+    assert names == expected
     for one in free:
         if one.name in ("run", "resume", "overwrite"):
             continue

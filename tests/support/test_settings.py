@@ -445,5 +445,5 @@ def test_impossible_options_are_refused_in_one_line(main, argv, capsys, tmp_path
 def test_the_shell_sees_the_exit_code():
     process = start("grpo.py", "--group", 1)
     _, err = process.communicate()
-    message = "grpo.py: error: --group 1 is out of range: it must be at least 2 and finite"
+    message = "grpo.py: error: --group 1 is out of range: it must be at least 2 and at most 4096"
     assert process.returncode == 2 and err.splitlines() == [message]
