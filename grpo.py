@@ -11,11 +11,11 @@ the mean becomes likelier, a worse one less likely.
 
     q: a problem    o_i: a completion    |o_i|: its tokens, mask.sum(-1)    r_i: rewards[:, i]
     log π_θ: logp   log π_old: logp_old, from the rollout   log π_ref: logp_ref, of the base
-    μ: epochs       E: the mean over B problems and G completions of each, sampled from π_old
+    μ: epochs       E: the mean over B problems q; the G completions o_i of each are from π_old
 
-Dr. GRPO, RLOO, ReMax, REINFORCE++ and DAPO each change one part of this: the advantage, the
-weights of the tokens, the clip, the place of the KL, or which groups are used. `ALGORITHMS` is the
-table of what differs. `policy_step` is the same for all of them.
+Dr. GRPO, RLOO, ReMax, REINFORCE++ and DAPO each change some parts of this: the reward, the
+advantage, the weights of the tokens, the clip, the KL, or which groups are used. `ALGORITHMS` is
+the table of what differs. `policy_step` is the same for all of them.
 
 Where this file deviates from the paper: the reward comes from a verifier, not from a reward model,
 and only for the whole completion (the paper's process supervision is not here). β is 0 by default,
@@ -146,8 +146,8 @@ def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_hi
     """J(θ), to be maximised -> scalar
 
     logp, logp_old, logp_ref, advantage, weights: (B, G, T). `weights` is the mean over tokens and
-    problems, 1/B Σ_q 1/G Σ_i 1/|o_i| Σ_t, and 0 on the padding. Micro-batches take their rows of
-    it, so their objectives add up to the whole.
+    problems, in GRPO 1/B Σ_q 1/G Σ_i 1/|o_i| Σ_t, and 0 on the padding. Micro-batches take their
+    rows of it, so their objectives add up to the whole.
 
     At the first optimizer step on a rollout π_θ is π_old, so every ratio is 1. Without a KL the J
     of GRPO is then 0, but its gradient is not: it is Σ weights · Â ∇log π_θ, because the
@@ -223,7 +223,9 @@ def sequence_mean(mask, max_tokens):
 
 
 def token_mean(mask, max_tokens):
-    """1/(Σ_i |o_i|) Σ_i Σ_t: each token has the same weight (DAPO, 2503.14476)."""
+    """1/(Σ_i |o_i|) Σ_i Σ_t: each token has the same weight (DAPO, 2503.14476). DAPO's formula
+    divides by the tokens of each group, this by those of the whole minibatch.
+    """
     return mask / mask.sum()  # DAPO mean
 
 
@@ -248,7 +250,7 @@ class Algorithm(NamedTuple):
     token_weights: callable  # mask (B, G, T), max_tokens -> (B, G, T)
     clip: tuple = (math.inf, math.inf)  # the default of --eps-low and --eps-high; inf: no clip
     kl_in_loss: callable = None  # the estimate of the KL that is subtracted in the objective
-    kl_in_reward: callable = None  # the estimate of the KL that is subtracted from the reward
+    kl_in_reward: callable = None  # the estimate of the KL that is part of the reward
     whitened: bool = False  # advantages are whitened over the whole batch
     dynamic: bool = False  # groups without spread are replaced (dynamic sampling)
     overlong: float = 0.0  # L_c / L_max, the share of the length that costs reward
@@ -349,7 +351,8 @@ def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
     """The advantage of each token. rewards (B, G) -> (B, G, T)
 
     It is that of the token's completion. If the KL is in the reward, β times the KL of this and of
-    all later tokens is subtracted. greedy (B,): see `greedy_advantage`.
+    all later tokens is subtracted: after the baseline, so no KL enters a baseline (in RLOO it does;
+    the expected gradient is the same). greedy (B,): see `greedy_advantage`.
     """
     of_group = (rewards, greedy) if algorithm.greedy else (rewards,)
     advantage = algorithm.advantage(*of_group)[..., None].expand_as(batch.mask)
@@ -397,7 +400,7 @@ def policy_step(policy, reference, optimizer, batch, rewards, algorithm, setting
 def step_metrics(batch, rewards, logp_ref, seen, tally, settings):
     steps = settings.epochs * settings.minibatches
     return rollout_metrics(batch) | {
-        "entropy": -batch.logp[batch.mask].mean().item(),  # an unbiased estimate
+        "entropy": -batch.logp[batch.mask].mean().item(),  # of the sampled tokens
         "kl_k3": kl_k3(batch.logp, logp_ref)[seen].mean().item(),
         "no_spread": 1 - has_spread(rewards).float().mean().item(),
         **tally.means(steps, "objective", "grad_norm"),

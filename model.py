@@ -1,8 +1,8 @@
 """A GPT in plain PyTorch: GPT-2's architecture, a key-value cache, and sampling.
 
 Shapes used throughout:
-    B problems, G completions of each, P prompt tokens, T completion tokens
-    V vocabulary, C width, H heads, D = C / H
+    B problems, G completions of each, P prompt tokens, T completion tokens, t of them new
+    V vocabulary (1 with a scalar head), C width, H heads, D = C / H, N = B·G rows
 
 The group is an axis: prompts are (B, P) and completions (B, G, T). The G completions of a problem
 share its prompt. The prompt is computed once, and its keys and values serve all G completions:
@@ -209,8 +209,8 @@ def sample_next(logits, temperature, top_p, generator):
         return logits.argmax(dim=-1), torch.zeros_like(logits[:, 0])
     logits = logits / temperature
     log_pi = torch.log_softmax(keep_nucleus(logits, top_p) if top_p < 1 else logits, dim=-1)
-    # Exponential / π_i is an exponential variable of rate π_i, so it is smallest at i with
-    # probability π_i. This is faster than torch.multinomial.
+    # If e_i is exponential of rate 1, e_i / π_i is exponential of rate π_i. The smallest of them is
+    # that of i with probability π_i, and it is the largest π_i / e_i. torch.multinomial is slower.
     noise = torch.empty_like(log_pi).exponential_(generator=generator)
     y = (log_pi.exp() / noise).argmax(dim=-1)
     return y, log_pi.gather(-1, y[:, None]).squeeze(-1)

@@ -12,7 +12,6 @@ Writes samples.jsonl (every completion), passk.csv and passk.png to `--out`. Int
 bootstrap intervals over problems.
 """
 
-import csv
 import json
 import os
 from dataclasses import dataclass
@@ -24,10 +23,10 @@ from tqdm import tqdm
 
 from model import load_model
 from rollout import sample_completions
-from support.files import make_directory, one_line_if_not_writable, whole_file
+from support.files import make_directory, one_line_if_not_writable
 from support.intervals import bootstrap, mean_with_interval
 from support.levels import level_name, level_option
-from support.plots import draw_panels, try_to_draw
+from support.plots import draw_panels, try_to_draw, write_curves
 from support.run import bar_options, pick_device, run_names
 from support.settings import DeviceSettings, from_command_line, option
 from verifiers import TASKS, check_levels, held_out_problems, task_option
@@ -63,8 +62,9 @@ def pass_at_k(n, c, k):
     """The unbiased estimate of pass@k for each problem. n: samples of a problem. c (problems,):
     how many are correct -> (problems,). ValueError if n < k.
 
-    The quotient of binomials is the product Π_{i=n−c+1}^{n} (1 − k/i), which cannot overflow.
-    1 − (1 − c/n)^k would be biased: it draws the k samples with replacement.
+    The quotient of binomials is the product Π_{i=n−c+1}^{n} (1 − k/i), which cannot overflow. If
+    n − c < k it is 0: its factor i = k is 0. 1 − (1 − c/n)^k would be biased: it draws the k
+    samples with replacement.
     """
     if k < 1:
         raise ValueError(f"k must be at least 1, not {k}")
@@ -142,16 +142,6 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
             row |= {"completion": text, "reward": reward, "logp": round(logp, 4), "tokens": length}
             file.write(json.dumps(row) + "\n")
     return np.array(correct)
-
-
-def write_curves(path, task, level, points):
-    """passk.csv. points: {model: (4, K) k, pass@k, low, high}"""
-    with whole_file(path) as file:
-        writer = csv.writer(file)
-        writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
-        for name, of_model in points.items():
-            for k, *rest in of_model.T:
-                writer.writerow([name, task, level, int(k), *(f"{x:.4f}" for x in rest)])
 
 
 def evaluate_runs(settings):

@@ -16,12 +16,13 @@ A run has stages. Each adds tasks or levels, and may allow longer completions. E
 four optimizer steps. At the first one every ratio is 1, so only the later ones can be clipped.
 
 Where this file deviates from the paper: the paper gives neither β nor the estimator of the KL; here
-they are 0.01 and GRPO's (4). A stage ends when 90 % of its held-out problems are solved. Runs have
+they are 0.01 and GRPO's (4). L does not say how tokens are averaged; here as in GRPO
+(3). A stage ends when pass@1 on its held-out problems is 0.9. Runs have
 100 steps (ProRL: about 2,000).
 
     python prorl.py        2 minutes on two CPU cores, and 2½ minutes before that for the base
 
-A stage is written TASK:LEVELS[@TOKENS]. `carry:2-4@12` is sums of 2 to 4 digits in at most 12
+A stage is written TASK[:LEVELS][@TOKENS]. `carry:2-4@12` is sums of 2 to 4 digits in at most 12
 tokens (3 a digit). `+` joins tasks: `carry:2-8+chain:8`. Each step draws one of them.
 """
 
@@ -82,7 +83,7 @@ class Settings(RunSettings):
         ["carry:2-4@12", "carry:2-6@18", "carry:2-8@24", "carry:2-10@30"],
         "TASK:LEVELS[@TOKENS], several tasks joined by +",
     )
-    advance: float = option(0.9, "share of a stage's problems solved that ends it", low=0, high=1)
+    advance: float = option(0.9, "pass@1 on a stage's problems that ends the stage", low=0, high=1)
     resets: bool = option(True, "reset the reference when validation stalls")
     keep_optimizer: bool = option(False, "keep the optimizer's state through a reset")
     patience: int = option(3, "validations without a gain before a reset", low=1)
@@ -147,9 +148,10 @@ def parse_stage(text):
 class Schedule:
     """The stage that the run is in, and whether validation still improves.
 
-    A stage ends when the policy solves a share `advance` of its held-out problems. Otherwise, when
-    the best validation has not been beaten by `min_gain` for `patience` validations, the reference
-    is to be reset.
+    A stage but the last ends when pass@1 on its held-out problems is at least `advance`. Otherwise
+    the reference is reset when the best validation has not been beaten by `min_gain` for `patience`
+    validations. A new stage starts the count again. After a reset the best is the validation of
+    that moment.
     """
 
     def __init__(self, stages, advance, patience, min_gain):

@@ -12,8 +12,8 @@ Where this file deviates from InstructGPT:
   - A completion is in at most one pair. InstructGPT trains on all pairs of K ranked completions of
     a prompt, hence the factor 1/C(K, 2) in its (1).
   - Only differences of r enter the loss, so r is only determined up to a constant. After training
-    the scores are shifted to mean 0 on completions of the base. Here they are also scaled to
-    standard deviation 1, so that PPO's β means the same for every reward model.
+    the scores get mean 0 and standard deviation 1 on completions of the base, so that PPO's β means
+    the same for every reward model.
 
 The pairs are sampled at temperature 2. At temperature 1 nearly every wrong completion is a
 well-formed expression with the wrong value. A reward model that has never seen malformed text gives

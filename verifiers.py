@@ -1,8 +1,8 @@
 """The tasks: draw a problem, demonstrate it, verify a completion.
 
 The reward is *verifiable* (the V of RLVR): a program computes it from the text, not a model.
-`verify` reads untrusted text that a language model wrote. It parses and never evaluates, it never
-raises, and its time is linear in the length of the text.
+`verify` reads untrusted text that a language model wrote. It has its own parser and never
+calls `eval`, it never raises, and its time is nearly linear in the length of the text.
 
     task        problem -> answer                              what is wrong with demonstrations
     countdown   3 4 7 9=25: -> 9+4*(7-3)                       nothing: correct and diverse
@@ -35,8 +35,9 @@ class Problem(NamedTuple):
 class Task:
     """What a task provides.
 
-    Prompts are left-padded to `prompt_width` tokens, in pretraining as in RL, so that no attention
-    mask is needed. `max_tokens` is the length of the longest completion, EOS included.
+    Prompts are left-padded to `prompt_width` tokens, in pretraining as in RL. The model reads
+    the padding, so no mask for it is needed. `max_tokens` is the most that is sampled, EOS
+    included.
     """
 
     name: str
@@ -181,8 +182,8 @@ class Carry(Task):
     Demonstrations drop an incoming carry in a share `dropped` of the cases. At each step the right
     continuation is known but rare, and a long sum needs many of them in a row.
 
-    a+b and b+a have one answer, and the split does not know this: most held-out sums of two digits
-    have their twin in the training split.
+    a+b and b+a have one answer, and the split does not know this: nine of ten held-out sums have
+    their twin in the training split. Only a twin of few digits is likely to be drawn there.
     """
 
     name = "carry"

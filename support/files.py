@@ -32,7 +32,9 @@ def whole_file(path, mode="w"):
     """
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    # surrogateescape: a path whose bytes the terminal cannot show is written as it is
+    escape = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    text = {} if "b" in mode else escape
     with one_line_if_not_writable(path):
         try:
             with open(temporary, mode, **text) as file:
@@ -45,7 +47,10 @@ def whole_file(path, mode="w"):
 
 
 def append(path, text):
-    with one_line_if_not_writable(path), open(path, "a", encoding="utf-8", newline="") as file:
+    with (
+        one_line_if_not_writable(path),
+        open(path, "a", encoding="utf-8", errors="surrogateescape", newline="") as file,
+    ):
         file.write(text)
 
 
@@ -63,20 +68,20 @@ held = {}  # {directory: lock} of this process
 
 def lock(directory, command):
     """Keep other processes out of a directory. One line and exit code 2 if one is in it already.
-    command: what the line of the other process will say that this one is.
+    command: how that line will name this process to the other one.
     """
     directory = Path(directory).resolve()
     if directory in held:
         return
-    path = directory / ".lock"
-    owner = directory / ".owner"
+    path, owner = directory / ".lock", directory / ".owner"
     one = FileLock(path)
     try:
-        with one_line_if_not_writable(path):
-            one.acquire(timeout=0)
+        one.acquire(timeout=0)
     except Timeout:
         name = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
         fail(f"{directory} is in use by {name}: wait until it is done, or choose another directory")
+    except OSError as error:
+        fail(f"cannot write to {path}: {error.strerror}")
     held[directory] = one
     owner.write_text(f"process {os.getpid()} ({command})", encoding="utf-8")
 
@@ -86,4 +91,3 @@ def unlock(directory):
     if directory in held:
         (directory / ".owner").unlink(missing_ok=True)
         held.pop(directory).release()
-        (directory / ".lock").unlink(missing_ok=True)

@@ -4,6 +4,8 @@ import csv
 import os
 from pathlib import Path
 
+from support.files import whole_file
+
 
 def pyplot():
     """matplotlib.pyplot, drawing to files only. Imported when there is something to draw."""
@@ -19,6 +21,7 @@ def pyplot():
 
 def shown(name):
     """A name as a label: matplotlib leaves out labels that begin with an underscore."""
+    name = name.encode(errors="replace").decode()  # a path that the terminal cannot show
     return f" {name}" if name.startswith("_") else name
 
 
@@ -34,6 +37,16 @@ def save(figure, path):
     figure.tight_layout()
     figure.savefig(path)
     pyplot().close(figure)
+
+
+def write_curves(path, task, level, points):
+    """passk.csv. points: {model: (4, K) k, pass@k, low, high}"""
+    with whole_file(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(["model", "task", "level", "k", "pass_at_k", "low", "high"])
+        for name, of_model in points.items():
+            for k, *rest in of_model.T:
+                writer.writerow([name, task, level, int(k), *(f"{x:.4f}" for x in rest)])
 
 
 def draw_with_band(axes, x, mean, low, high, label):

@@ -149,6 +149,7 @@ def ensure(train, settings, role, takes):
     if is_finished(directory):
         return
     if started(directory):
+        lock(directory, settings.command())  # it may be training in another process
         print(f"the {role} in {directory} is unfinished: finishing it first ({takes} in all)")
         settings = replace(saved_settings(type(settings), directory), resume=True)
     else:
