@@ -20,8 +20,8 @@ The policy is a language model: the state is the text so far, the action is the 
 
 π_θ is trained, π_old sampled the completion y of the prompt x, π_ref is the base, V is the critic.
 E_t is the mean over all tokens of a minibatch. H is the entropy over the vocabulary. T is the
-length of y, EOS included (in the shapes below: of the longest y). score is the verifier's or a reward
-model's, and −1 for a y that never ends (`training_reward`).
+length of y, EOS included (in the shapes below: of the longest y). score is the verifier's or a
+reward model's, and −1 for a y that never ends (`training_reward`).
 
 Where this file deviates from the deck, because the deck is wrong or leaves it open:
   (3)   The deck has the KL of the full distributions here. It depends on θ, and a reward passes no
