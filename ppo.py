@@ -326,17 +326,20 @@ def evaluate_rollout(critic, reference, batch, score, beta, settings):
     )
 
 
+def whitened(fixed, batch, beta):
+    """The advantages with mean 0 and standard deviation 1 over the tokens of the rollout."""
+    scale = size(fixed.rewards, batch.mask) + size(fixed.values, batch.mask)
+    scale = scale + beta * size(batch.logp, batch.mask)  # the KL is a difference of logp
+    return whiten(fixed.advantage, batch.mask, scale)
+
+
 def ppo_step(policy, critic, reference, optimizer, batch, score, beta, settings, corpus=None):
     """Learn from one `Rollout`; returns metrics. score (B, G), corpus: demonstrations for (13)"""
     (B, G), device = score.shape, score.device
 
     # 1. Fix rewards (3)(4), TD errors (5), advantages (6) and returns (7). Then whiten.
     fixed = evaluate_rollout(critic, reference, batch, score, beta, settings)
-    advantage = fixed.advantage
-    if settings.whiten:
-        scale = sum(size(x, batch.mask) for x in (fixed.rewards, fixed.values))
-        scale = scale + beta * size(batch.logp, batch.mask)
-        advantage = whiten(advantage, batch.mask, scale)
+    advantage = whitened(fixed, batch, beta) if settings.whiten else fixed.advantage
 
     # 2. For each minibatch of problems: ratio (8), losses (9) to (13), their total (14), a step.
     #    The gradients of micro-batches add up, and the weights make the sum exact.
