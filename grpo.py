@@ -93,7 +93,7 @@ class Settings(RunSettings):
         high=math.inf,
     )
     beta: float = option(0.0, "weight of the KL to the reference (DeepSeekMath: 0.04)", low=0)
-    temperature: float = option(1.0, "of sampling (ProRL: 1.2)", above=0)
+    temperature: float = option(1.0, "of sampling (ProRL: 1.2)", low=0.01)
     all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
     unended_penalty: float = option(0.0, "minus the reward of a completion without an end", low=0)
     eval_every: int = option(25, "steps between evaluations", low=1)
@@ -296,7 +296,7 @@ def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=Non
     After `max_rounds` rounds it continues with the groups it has.
 
     The papers keep a group if 0 < correct < G. Here a graded reward or the penalty for not ending
-    also counts as a difference. DAPO's price of length does not.
+    also counts as a difference. DAPO's length penalty does not.
     """
     B, G = settings.problems, settings.group
     problems, batches, rewards = [], [], []  # of the groups that are kept

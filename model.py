@@ -289,7 +289,7 @@ def load_model(directory, tasks, device, dtype="float32", build=GPT, scalar_head
             f"give {wanted}"
         )
     if wrong := not_finite(checkpoint["model"]):
-        fail(f"the model in {directory} has numbers that are not finite, in {wrong.strip('.')}")
+        fail(f"the model in {directory} has numbers that are not finite, in {wrong}")
     try:
         model = build(**checkpoint["model_config"])
         model.load_state_dict(checkpoint["model"])

@@ -51,7 +51,7 @@ from types import SimpleNamespace
 import torch
 
 import pretrain
-from model import GPT, load_model, log_probs
+from model import GPT, load_model, log_probs, set_compute_dtype
 from reward_model import trained_scorer
 from rollout import (
     completion_logp,
@@ -424,9 +424,11 @@ def train(settings):
     policy, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # on --resume Run loads the saved one
     scorer = trained_scorer(settings, device) if settings.reward == "model" else None
-    critic = critic_from(policy, scorer)
-    if saved is None:  # a resumed run has its critic in its own checkpoint
+    if saved is None:
         critic = starting_critic(policy, scorer, settings, device)
+    else:  # Run loads its weights, as those of the reference
+        critic = GPT(**saved["critic_config"]).to(device)
+        set_compute_dtype(critic, settings.dtype)
     optimizer = policy_and_critic_optimizer(policy, critic, settings)
     control, corpus = KLControl(settings.beta, settings.kl_target), None
     if settings.c_ptx:

@@ -60,7 +60,7 @@ class Settings(RunSettings):
 
     def settle(self):
         super().settle()
-        self.levels()
+        self.levels()  # refuses a level that a task does not have
         if self.steps is None:
             self.steps = sum(TASKS[name].pretrain_steps for name in self.task)
         sizes = max(TASKS[name].size for name in self.task)

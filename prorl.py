@@ -99,7 +99,7 @@ class Settings(RunSettings):
     eps_low: float = option(0.2, "clip below 1 (ProRL: 0.2)", above=0, high=1)
     eps_high: float = option(0.4, "clip above 1 (ProRL: 0.4)", above=0)
     beta: float = option(0.01, "weight of the KL to the reference (ProRL does not say)", low=0)
-    temperature: float = option(1.2, "of sampling (ProRL: 1.2)", above=0)
+    temperature: float = option(1.2, "of sampling (ProRL: 1.2)", low=0.01)
     all_or_nothing: bool = option(False, "a graded reward below 1 counts as 0")
     unended_penalty: float = option(0.5, "minus the reward of a completion without an end", low=0)
     eval_every: int = option(5, "steps between validations", low=1)
@@ -280,7 +280,7 @@ def train(settings):
         metrics = policy_step(policy, reference, optimizer, batch, rewards, PRORL, settings)
         update_s = clock()
 
-        # 2. Now and then validate: go to the next stage, or reset the reference.
+        # 2. Every `eval_every` steps: validate, then start the next stage or reset the reference.
         validation, of_stage, event = None, None, ""
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             validation, of_stage = validate(policy, blend, stage)

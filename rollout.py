@@ -2,7 +2,7 @@
 
     prompts (B, P)  --sample-->  completions, mask, logp (B, G, T)  --verify-->  rewards (B, G)
 
-Here problems become tensors, and completions become text, are verified, and get their reward.
+This file encodes problems, decodes completions and asks the task for their rewards.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -91,12 +91,12 @@ def sample_completions(
         for g in range(0, G, rows):
             size = min(rows, G - g)
             s = sample_tokens(model, prompts, size, max_tokens, temperature, top_p, generator)
-            groups.append(verified(task, some, prompts, s))
-        parts.append(concatenate(groups, dim=1) if len(groups) > 1 else groups[0])
+            groups.append(verify_samples(task, some, prompts, s))
+        parts.append(concatenate(groups, dim=1))
     return concatenate(parts)
 
 
-def verified(task, problems, prompts, samples):
+def verify_samples(task, problems, prompts, samples):
     """The rollout of sampled tokens: their texts and rewards. prompts (B, P), samples: `Samples`"""
     tokens, mask, logp, ended = samples
     longest = int(mask.sum(dim=-1).max())  # trailing columns that are all padding are cut off
@@ -135,9 +135,12 @@ def training_reward(batch, unended_penalty=0.0, all_or_nothing=False, overlong=0
     an evaluation counts `Rollout.correct` instead.
 
     The verifier's reward, or the score of a reward model. With `all_or_nothing` a graded reward
-    below 1 is 0. A completion that never ends gets −unended_penalty. With `overlong` = L_c / L_max
-    a long completion costs up to 1 (DAPO, arXiv 2503.14476): nothing up to L_max − L_c tokens,
-    then linearly more, and 1 if it never ends.
+    below 1 is 0. A completion that never ends gets −unended_penalty. `overlong` = L_c / L_max adds
+    DAPO's length penalty (arXiv 2503.14476) for a completion of |y| tokens:
+
+        0                           if |y| ≤ L_max − L_c
+        (L_max − L_c − |y|) / L_c   above that
+        −1                          if it never ends
 
     scorer: a function of prompts (B, P), completions (B, G, T), lengths (B, G) -> (B, G)
     """
@@ -149,8 +152,8 @@ def training_reward(batch, unended_penalty=0.0, all_or_nothing=False, overlong=0
     rewards = torch.where(batch.ended, rewards, 0.0 - unended_penalty)
     if overlong:
         L_max, L_c = batch.max_tokens, overlong * batch.max_tokens
-        price = ((L_max - L_c - batch.lengths) / L_c).clamp(-1, 0)
-        rewards = rewards + torch.where(batch.ended, price, -1.0)  # DAPO R_length
+        length_penalty = ((L_max - L_c - batch.lengths) / L_c).clamp(-1, 0)
+        rewards = rewards + torch.where(batch.ended, length_penalty, -1.0)  # DAPO R_length
     return rewards
 
 

@@ -38,8 +38,9 @@ from extras.pictures import BINS, draw_histogram, write_csv
 from extras.samples import correct, problems_of, read_samples
 from extras.tree import draw_trees, of_samples, problems_to_draw
 from model import load_model
+from support.files import make_directory
 from support.levels import level_name, level_option
-from support.run import ensure, make_directory, pick_device, run_names
+from support.run import ensure, pick_device, run_names
 from support.settings import DeviceSettings, fail, from_command_line, option
 from verifiers import TASKS, check_levels, task_option
 

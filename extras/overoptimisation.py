@@ -18,9 +18,11 @@ from pathlib import Path
 import numpy as np
 
 import ppo
+from extras.pictures import write_csv
 from support import plots
+from support.files import make_directory
 from support.levels import level_option
-from support.run import make_directory, saved_settings, started
+from support.run import saved_settings, started
 from support.settings import DeviceSettings, fail, flag, from_command_line, option
 from verifiers import check_levels
 
@@ -123,13 +125,13 @@ def draw(curves, path):
 
 
 def write_curves(curves, settings, path):
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["beta", "steps", "kl_sequence", "score", "verifier_reward"])
-        for beta, points in curves.items():
-            for i, point in enumerate(points):
-                steps = min((i + 1) * settings.window, settings.steps)
-                writer.writerow([beta, steps, *(f"{x:.4f}" for x in point)])
+    header = ["beta", "steps", "kl_sequence", "score", "verifier_reward"]
+    rows = [
+        [beta, min((i + 1) * settings.window, settings.steps), *(f"{x:.4f}" for x in point)]
+        for beta, points in curves.items()
+        for i, point in enumerate(points)
+    ]
+    write_csv(path, header, rows)
 
 
 def compare(settings):

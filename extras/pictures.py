@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 
+from support.files import whole_file
 from support.plots import pyplot, save
 
 # Of accuracies. 0 and 1 are bins of their own, as in figure 5 of Limit of RLVR.
@@ -46,5 +47,5 @@ def draw_histogram(counts, path):
 
 
 def write_csv(path, header, rows):
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as file:
         csv.writer(file).writerows([header, *rows])

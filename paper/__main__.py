@@ -18,7 +18,7 @@ from pathlib import Path
 from paper import claims_limit, claims_prorl
 from paper.lab import PICTURES, SCALES, Lab, Row, Scale
 from support import settings
-from support.run import make_directory
+from support.files import make_directory
 from support.settings import from_command_line, option
 from verifiers import TASKS, held_out_problems
 

@@ -4,6 +4,7 @@
                 metrics.csv     one row per step
                 samples.txt     a few completions now and then, with their rewards
                 checkpoint.pt   everything that `--resume` needs to continue bit for bit (on a CPU)
+                .lock           keeps other processes out
                 step-N/         with --keep-every: the checkpoint of step N, a run of its own
 
 A checkpoint is written to a temporary name and then renamed, so a killed run leaves a whole one.
@@ -209,11 +210,12 @@ def not_finite(state, name=""):
     if isinstance(state, torch.Tensor):
         return name if state.is_floating_point() and not state.isfinite().all() else None
     if isinstance(state, dict):
-        found = (not_finite(value, f"{name}.{key}") for key, value in state.items())
+        parts = state.items()
     elif isinstance(state, (list, tuple)):
-        found = (not_finite(value, f"{name}.{i}") for i, value in enumerate(state))
+        parts = enumerate(state)
     else:
         return None
+    found = (not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in parts)
     return next((one for one in found if one), None)
 
 
@@ -391,7 +393,7 @@ class Run:
         kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
         states = {name: item.state_dict() for name, item in self.tracked.items()}
         if wrong := not_finite(states):
-            self._diverged(f"after step {self.step} {wrong.strip('.')} is not finite")
+            self._diverged(f"after step {self.step} {wrong} is not finite")
         sizes = {}
         for name in ("metrics.csv", "samples.txt"):
             flush_to_disk(self.directory / name)

@@ -11,8 +11,8 @@ import numpy as np
 
 from passk import crossing_marks
 from support import settings
+from support.files import make_directory
 from support.plots import draw_panels
-from support.run import make_directory
 from support.settings import fail, from_command_line, option
 
 

@@ -159,6 +159,19 @@ def test_ppo_starts_from_a_copy_of_the_policy_or_from_the_pretrained_critic(pret
     assert equal(dict(taken.state_dict()), saved)
 
 
+def test_a_run_of_ppo_resumes_with_a_critic_of_another_width(pretrained, learnt, tmp_path):
+    saved = checkpoint(pretrained)
+    wide = critic_from(GPT(**saved["model_config"] | {"width": 64}))
+    (tmp_path / "wide").mkdir()
+    changed = {"model_config": wide.config, "model": wide.state_dict()}
+    torch.save(saved | changed, tmp_path / "wide" / "checkpoint.pt")
+    toy = [*TOY_PPO, "--level", "3", "--base", learnt, "--critic", tmp_path / "wide"]
+    ppo.main(words([*toy, "--steps", "1", "--run", tmp_path / "run"]))
+    ppo.main(words(["--run", tmp_path / "run", "--resume", "--steps", "2"]))
+    ended = checkpoint(tmp_path / "run")
+    assert ended["step"] == 2 and ended["critic"]["head.weight"].shape == (1, 64)
+
+
 def test_ppo_takes_only_the_critic_that_it_is_given(pretrained, learnt, tmp_path, monkeypatch):
     """A critic in runs/critic is not taken by itself. The command that extras.critic prints takes
     it, and the resumed run needs its own directory only.

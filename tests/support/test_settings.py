@@ -413,22 +413,23 @@ IMPOSSIBLE = {
     pretrain.main: f"""{RUNS} | --width 10 | --heads 0 | --batch 0 | --demonstrations 0
         | --task countdown carry --batch 1""",
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5
-        | --eps-high -0.1 | --beta -0.1 | --temperature 0 | --epochs 0 | --updates 1
-        | --minibatches 5 --problems 4 | --algorithm a2c | --algorithm prorl
-        | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0 | --level 1-9999999999""",
+        | --eps-high -0.1 | --beta -0.1 | --temperature 0 | --temperature 1e-39
+        | --epochs 0 | --updates 1 | --minibatches 5 --problems 4 | --algorithm a2c
+        | --algorithm prorl | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0 | --level 1-9999999999""",
     prorl.main: f"""{RUNS.replace("| --task chess", "").replace("| --level 9 | --level x", "")}
         | --stages | --stages chess | --stages carry:1 | --stages carry:2@0 | --stages carry:2@37
         | --stages carry+carry | --stages carry:x | --patience 0 | --advance 2 | --min-gain -1
         | --unended-penalty -1 | --group 1 | --minibatches 5 --problems 4
-        | --keep-optimizer --no-resets | --level 4""",
+        | --keep-optimizer --no-resets | --level 4 | --temperature 1e-39""",
     ppo.main: f"""{RUNS} | --group 0 | --completions 2 | --gamma 1.1 | --lam -0.1 | --eps 0
         | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0 | --kl-target 1 --beta 0
         | --reward people | --reward model --critic runs/critic | --minibatches 5 --problems 4
-        | --explain | --critic-optimizer sgd""",
+        | --explain | --critic-optimizer sgd | --temperature 1e-39""",
     reward_model.main: f"""{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0
-        | --temperature 0""",
+        | --temperature 0 | --temperature 1e-39""",
     passk.main: """ | none | none --problems 1 | none --top-p 0
-        | none --top-p 1.1 | none --temperature -1 | none --append | none none""",
+        | none --top-p 1.1 | none --temperature 1e-39
+        | none --temperature -1 | none --append | none none""",
 }
 
 
