@@ -415,7 +415,8 @@ IMPOSSIBLE = {
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5
         | --eps-high -0.1 | --beta -0.1 | --temperature 0 | --temperature 1e-39
         | --epochs 0 | --updates 1 | --minibatches 5 --problems 4 | --algorithm a2c
-        | --algorithm prorl | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0 | --level 1-9999999999""",
+        | --algorithm prorl | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0
+        | --level 1-9999999999""",
     prorl.main: f"""{RUNS.replace("| --task chess", "").replace("| --level 9 | --level x", "")}
         | --stages | --stages chess | --stages carry:1 | --stages carry:2@0 | --stages carry:2@37
         | --stages carry+carry | --stages carry:x | --patience 0 | --advance 2 | --min-gain -1
