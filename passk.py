@@ -28,6 +28,7 @@ from support.intervals import bootstrap, mean_with_interval
 from support.levels import level_name, level_option
 from support.plots import draw_panels, try_to_draw, write_curves
 from support.run import bar_options, pick_device, run_names
+from support.seeds import generator_for
 from support.settings import DeviceSettings, from_command_line, option
 from verifiers import TASKS, check_levels, held_out_problems, task_option
 
@@ -130,7 +131,7 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
     """Sample n completions of each problem and write each to `file` as a line of JSON -> the
     number of correct ones (problems,)
     """
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    generator = generator_for("evaluation", seed, next(model.parameters()).device)
     correct = []
     for problem in tqdm(problems, f"{name}, {n} samples each", unit="problem", **bar_options()):
         batch = sample_completions(model, task, [problem], n, temperature, top_p, generator)

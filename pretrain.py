@@ -10,7 +10,6 @@ nothing to learn in it.
 """
 
 import math
-import random
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +31,7 @@ from support.run import (
     pick_device,
     started,
 )
+from support.seeds import rng_for, seed_for
 from support.settings import fail, option
 from support.tokenizer import EOS, PAD, encode
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem
@@ -110,7 +110,7 @@ def write_corpus(task, levels, n, rng, perfect=False):
 
 def write_corpora(settings):
     """The corpus of each task of a run of this script: {task's name: (prompts, completions)}"""
-    rng, n, perfect = random.Random(settings.seed), settings.demonstrations, settings.perfect
+    rng, n, perfect = rng_for("corpus", settings.seed), settings.demonstrations, settings.perfect
     return {
         name: write_corpus(TASKS[name], levels, n, rng, perfect)
         for name, levels in settings.levels().items()
@@ -159,7 +159,7 @@ def train(settings):
         TASKS[name]: held_out_problems(TASKS[name], levels, 128)
         for name, levels in settings.levels().items()
     }
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed_for("initial weights", settings.seed))
     context = max(64, *(task.prompt_width + task.max_tokens for task in test))
     model = GPT(settings.layers, settings.width, settings.heads, context).to(device)
     set_compute_dtype(model, settings.dtype)

@@ -40,6 +40,7 @@ from support.batches import check_minibatches, finite_exp, weighted_sum
 from support.levels import level_range
 from support.plots import draw_metrics, try_to_draw
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.seeds import generator_for
 from support.settings import fail, option
 from verifiers import TASKS, held_out_problems
 
@@ -225,7 +226,7 @@ def validate(policy, blend, stage, samples=4):
     device = next(policy.parameters()).device
     everything, of_stage = [], []
     for name, problems in blend.items():
-        generator = torch.Generator(device).manual_seed(0)
+        generator = generator_for("validation", device=device)
         batch = sample_completions(policy, TASKS[name], problems, samples, generator=generator)
         solved = batch.correct.float().mean(dim=1)  # (B,)
         in_stage = [p.level in stage.levels.get(name, ()) for p in problems]

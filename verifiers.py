@@ -18,11 +18,13 @@ What RL does to a base model depends on the last column. Each class says more.
 
 import hashlib
 import random
+from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
 from support.expressions import OPERATORS, evaluate_expression, join, write_expression
-from support.levels import level_name
-from support.settings import fail, option
+from support.seeds import rng_for
+from support.settings import option
 
 
 class Problem(NamedTuple):
@@ -111,17 +113,23 @@ def sample_problem(task, levels, rng, held_out=False):
 
 
 def held_out_problems(task, levels, n, seed=0):
-    """`n` distinct held-out problems, the same for every model. One line and exit code 2 if the
-    levels have fewer.
+    """`n` distinct held-out problems, the same for every model, in equal shares of the levels.
+
+    A small level may have fewer than its share. The others then give more, and if there are fewer
+    than n in all, these are what is returned. One line says so.
     """
-    rng, problems, misses = random.Random(f"held-out {seed}"), {}, 0
-    while len(problems) < n:
-        problem = sample_problem(task, levels, rng, held_out=True)
-        misses = misses + 1 if problem.prompt in problems else 0
-        if misses > 1000:
-            where = f"{task.name} level {level_name(levels)}"
-            fail(f"{where} has only about {len(problems)} distinct held-out problems, not {n}")
-        problems.setdefault(problem.prompt, problem)
+    rng, problems, left = rng_for("held-out problems", seed), {}, list(levels)
+    while left and len(problems) < n:
+        level = left.pop(0)  # the levels take turns
+        tries = (sample_problem(task, [level], rng, held_out=True) for _ in range(1000))
+        new = next((problem for problem in tries if problem.prompt not in problems), None)
+        if new:
+            problems[new.prompt] = new
+            left.append(level)
+    if len(left) < len(levels):
+        counts = Counter(problem.level for problem in problems.values())
+        mix = ", ".join(f"{counts[level]} of level {level}" for level in levels)
+        print(f"{task.name} has only so many distinct held-out problems: {mix}")
     return list(problems.values())
 
 
@@ -229,9 +237,11 @@ class Order(Task):
 
     def sample(self, rng, level):
         while True:
-            numbers = tuple(rng.randint(1, 30) for _ in range(level))
-            both = self._steps(numbers, True) + self._steps(numbers, False)
-            if all(0 <= value <= 30 for _, _, value in both):
+            # No value falls below 0 from the left if the numbers that are taken away sum to at most
+            # the first. With sums s_1 < s_2 < … ≤ first, that is one choice of `level` numbers.
+            *sums, first = sorted(rng.sample(range(1, 32), level))
+            numbers = (first - 1, *(b - a for a, b in pairwise((0, *sums))))
+            if all(0 <= value <= 30 for _, _, value in self._steps(numbers, False)):
                 prompt = "-".join(map(str, numbers)) + ":"
                 digest = hashlib.sha256(f"the reading of {prompt}".encode()).digest()
                 from_left = digest[0] % 5 != 0

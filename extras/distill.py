@@ -23,7 +23,6 @@ the student which solutions the teacher prefers. So this is not sampling from π
                                                     the effect of the selection
 """
 
-import random
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +33,7 @@ import pretrain
 from rollout import pass_at_1, sample_completions, sample_lines
 from support.levels import level_option
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.seeds import rng_for, seed_for
 from support.settings import fail, option
 from support.tokenizer import PAD
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
@@ -120,7 +120,7 @@ def teacher_model(settings, device):
 
 def write_corpus(teacher, task, settings):
     """As `write_solutions`, but one line and exit code 2 if the teacher does not find enough."""
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed_for("samples of solutions", settings.seed))
     try:
         return write_solutions(
             teacher,
@@ -128,7 +128,7 @@ def write_corpus(teacher, task, settings):
             settings.level,
             settings.solutions,
             settings.group,
-            random.Random(settings.seed),
+            rng_for("problems of solutions", settings.seed),
             settings.temperature,
         )
     except ValueError as error:

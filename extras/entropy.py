@@ -9,7 +9,6 @@ import math
 import os
 
 import numpy as np
-import torch
 
 import passk
 from extras.pictures import write_csv
@@ -18,6 +17,7 @@ from rollout import sample_completions
 from support.intervals import bootstrap, mean_with_interval
 from support.levels import level_name
 from support.plots import draw_panels
+from support.seeds import generator_for
 
 
 def entropy_matched_temperature(
@@ -33,7 +33,7 @@ def entropy_matched_temperature(
     """
     for _ in range(halvings):
         temperature = math.sqrt(low * high)
-        generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+        generator = generator_for("matched entropy", seed, next(model.parameters()).device)
         batch = sample_completions(model, task, problems, G, temperature, generator=generator)
         entropy = -batch.logp[batch.mask].mean().item()
         low, high = (temperature, high) if entropy < base_entropy else (low, temperature)

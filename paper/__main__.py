@@ -20,7 +20,6 @@ from paper.lab import PICTURES, SCALES, Lab, Row, Scale
 from support import settings
 from support.files import make_directory
 from support.settings import from_command_line, option
-from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
 CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_prorl.CLAIMS)}
@@ -161,10 +160,6 @@ def same_scale(one, other):
 def run_claims(wanted):
     """Test the claims that were asked for, or all that are not done at this scale."""
     scale, names = wanted.chosen_scale(), wanted.claims or list(CLAIMS)
-    if "weaker_start" in names:  # its levels have the fewest problems
-        for task, levels in claims_prorl.LEVELS.items():
-            for level in levels:
-                held_out_problems(TASKS[task], (level,), scale.problems)
     lab = Lab(scale, wanted.runs, wanted.device, wanted.dtype)
     done = lab.runs / "claims"
     make_directory(done)

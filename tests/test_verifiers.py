@@ -5,6 +5,7 @@ and slow independent oracles.
 import argparse
 import random
 from collections import Counter
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -61,12 +62,58 @@ def test_problems_are_sampled_at_all_levels():
     assert levels.keys() == {3, 5} and min(levels.values()) > 150
 
 
-def test_a_level_with_too_few_problems_says_so(capsys):
-    with pytest.raises(SystemExit) as stop:
-        held_out_problems(COUNTDOWN, (3,), 5000)
-    printed = capsys.readouterr().err
-    assert stop.value.code == 2 and "level 3 has only about" in printed
-    assert printed.count("\n") == 1
+def test_held_out_problems_come_in_equal_shares_of_the_levels(capsys):
+    mixed = held_out_problems(COUNTDOWN, (3, 4, 5), 100)
+    assert Counter(problem.level for problem in mixed) == {3: 34, 4: 33, 5: 33}
+    assert mixed[:40] == held_out_problems(COUNTDOWN, (3, 4, 5), 40)
+    assert capsys.readouterr().out == ""
+
+
+def test_small_levels_give_what_they_have_and_say_so(capsys):
+    chain = TASKS["chain"]  # 10 · 2^level problems of a level, about a tenth held out
+    every = {
+        f"{start}{''.join(steps):16}:" for start in range(10) for steps in product("+-", repeat=2)
+    }
+    held_out = {p for p in every if is_held_out(chain.problem(2, p, ()))}
+    alone = held_out_problems(chain, (2,), 128)
+    assert {problem.prompt for problem in alone} == held_out and 1 <= len(held_out) < 12
+    printed = capsys.readouterr().out
+    assert f"chain has only so many distinct held-out problems: {len(alone)} of level 2" in printed
+    mixed = Counter(problem.level for problem in held_out_problems(chain, (2, 7, 8), 90))
+    assert mixed[2] == len(held_out) and sum(mixed.values()) == 90
+    assert abs(mixed[7] - mixed[8]) <= 1
+    assert f"{mixed[2]} of level 2, {mixed[7]} of level 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_every_level_has_held_out_problems(task):
+    assert all(held_out_problems(task, (level,), 1) for level in task.levels)
+
+
+def test_problems_of_order_are_uniform():
+    """Over all lists whose values stay within 0 to 30 in both readings."""
+
+    every = [
+        numbers
+        for numbers in product(range(1, 31), repeat=3)
+        if all(0 <= v <= 30 for v in (*from_left(numbers), *from_right(numbers)))
+    ]
+    rng = random.Random(6)
+    counts = Counter(TASKS["order"].sample(rng, 3).data[0] for _ in range(20 * len(every)))
+    assert set(counts) <= set(every)
+    chi_square = sum((counts[numbers] - 20) ** 2 / 20 for numbers in every)
+    assert abs(chi_square - len(every)) < 6 * (2 * len(every)) ** 0.5
+
+
+def from_left(numbers):
+    return (numbers[0] - sum(numbers[1:i]) for i in range(2, len(numbers) + 1))
+
+
+def from_right(numbers):
+    value, *rest = reversed(numbers)
+    for number in rest:
+        value = number - value
+        yield value
 
 
 def test_held_out_problems_have_prompts_of_their_own():
