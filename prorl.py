@@ -34,9 +34,17 @@ from typing import NamedTuple
 import torch
 
 import pretrain
-from grpo import Algorithm, group_advantage, kl_k3, policy_step, sample_groups, sequence_mean
+from grpo import (
+    Algorithm,
+    group_advantage,
+    kl_k3,
+    policy_step,
+    sample_groups,
+    sequence_mean,
+    token_ratio,
+)
 from rollout import sample_completions, sample_lines
-from support.batches import check_minibatches, finite_exp, weighted_sum
+from support.batches import check_minibatches, weighted_sum
 from support.levels import level_range
 from support.plots import draw_metrics, try_to_draw
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
@@ -48,9 +56,8 @@ from verifiers import TASKS, held_out_problems
 # The objective
 
 
-def prorl_objective(
-    logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta, kl=kl_k3
-):
+def prorl_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta,
+                    kl=kl_k3, ratio=token_ratio):  # fmt: skip
     """L(θ), to be maximised. All (B, G, T) -> scalar. It is GRPO (3) with two different ε.
 
     The lines are those of `grpo.grpo_objective`, repeated to stand beside this paper. The clip ends
@@ -58,9 +65,9 @@ def prorl_objective(
     can be pushed to .012 in one rollout, with 0.4 to .014. A token of probability .9 cannot reach
     the clip. So the wider clip helps unlikely tokens.
     """
-    ratio = finite_exp(logp - logp_old)
-    clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
-    surrogate = torch.minimum(ratio * advantage, clipped * advantage)
+    rho = ratio(logp, logp_old, weights > 0)
+    clipped = rho.clamp(1 - eps_low, 1 + eps_high)
+    surrogate = torch.minimum(rho * advantage, clipped * advantage)
     kl_term = beta * kl(logp, logp_ref) if beta else 0.0  # not 0 · inf
     return weighted_sum(surrogate - kl_term, weights)  # ProRL L
 

@@ -20,7 +20,7 @@ from tiny import (
 
 import grpo
 import prorl
-from grpo import ALGORITHMS, grpo_objective, kl_k3, policy_step, sequence_mean
+from grpo import ALGORITHMS, grpo_objective, kl_k3, policy_step, sequence_mean, token_ratio
 from model import GPT
 from prorl import (
     PRORL,
@@ -149,7 +149,7 @@ def test_the_step_trains_on_prorl_objective(monkeypatch):
     advantage = advantage_by_loops(batch.rewards, 6)
     for problems, (inputs, _), gradient in zip([[3, 1], [0, 2]], seen, gradients, strict=True):
         logp, logp_old, logp_ref, of_token, weights, *rest = inputs
-        assert rest == [0.1, 0.35, 0.15, kl_k3]
+        assert rest == [0.1, 0.35, 0.15, kl_k3, token_ratio]
         some, mask = batch.select(torch.tensor(problems)), batch.mask[problems]
         expected = teacher_forced(policy, some, 0.8).detach(), teacher_forced(reference, some, 0.8)
         torch.testing.assert_close(logp[mask].detach(), expected[0][mask], **EXACT)
