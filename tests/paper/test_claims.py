@@ -14,7 +14,7 @@ from paper.lab import PICTURES, Lab, Scale
 from support.levels import level_name
 
 N, P = 16, 100
-SCALE = Scale(seeds=(0, 1), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
+SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
 METRICS = "step,validation,kl_k3,update_norm,resets\n0,0.1,0.2,0.3,0\n1,,0.2,0.3,0\n"
 SOLVED_COLD = {"countdown": 0.3, "order": 0.5, "code": 0.03, "chain": 0.01, "carry": 0.01}
 SOLVED_BY_RL = {"order": 0.6, "code": 0.5, "chain": 1.0}
