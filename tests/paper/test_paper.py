@@ -13,6 +13,7 @@ import pretrain
 from paper.__main__ import CLAIMS, Settings, main, report
 from paper.claims_prorl import LEVELS, correlation, regime
 from paper.lab import SCALES, Lab, Row, Scale, over, recipe, verdict
+from support.intervals import t_quantile
 from support.run import load_checkpoint
 from verifiers import TASKS, held_out_problems
 
@@ -55,10 +56,16 @@ def test_regimes_by_hand():
 
 
 def test_a_correlation_is_judged_by_tasks():
-    starts = {"a": (0.1, 1.0), "b": (0.4, 0.5), "c": (0.6, 0.5), "d": (0.9, 0.1)}
-    r, low, high = correlation([[task, 1, *point] for task, point in starts.items()], 3)
-    expected = np.corrcoef([0.1, 0.4, 0.6, 0.9], [1.0, 0.5, 0.5, 0.1])[0, 1]
-    assert r == pytest.approx(expected) and low <= r <= high < 0
+    x, y = [0.1, 0.3, 0.5, 0.7, 0.9], [1.0, 0.75, 0.55, 0.25, 0.1]
+    r, low, high = correlation([[*point] for point in zip("abcde", [1] * 5, x, y, strict=True)], 3)
+    expected = np.corrcoef(x, y)[0, 1]
+    assert r == pytest.approx(expected) and -1 <= low < r < high < 0
+    half = t_quantile(4) * np.std([4 * np.arctanh(leave_out(x, y, i)) for i in range(5)]) / 2
+    assert high == pytest.approx(np.tanh(np.arctanh(r) + half))
+
+
+def leave_out(x, y, i):
+    return np.corrcoef(np.delete(x, i), np.delete(y, i))[0, 1]
 
 
 def test_the_interval_of_a_correlation_holds():
@@ -77,10 +84,9 @@ def test_the_interval_of_a_correlation_holds():
 
     rng = np.random.default_rng(0)
     _, _, x, y = np.transpose(draw(rng, 20_000))
+    r = np.corrcoef(x, y)[0, 1]
     found = np.array([correlation(draw(rng, 5), 3) for _ in range(400)])
-    assert (
-        (found[:, 1] <= np.corrcoef(x, y)[0, 1]) & (np.corrcoef(x, y)[0, 1] <= found[:, 2])
-    ).mean() >= 0.92
+    assert ((found[:, 1] <= r) & (r <= found[:, 2])).mean() >= 0.92
 
 
 def test_levels_of_one_task_say_nothing_about_the_others():
