@@ -34,9 +34,9 @@ Each line is a claim of one of two papers, with the paper's own number, ours, an
 - **reversed**: it lies on the other side,
 - **not reproduced**: it contains 0.
 
-Where a claim states a rule of its own, the verdict follows that rule. Intervals are 95 % bootstrap
-intervals over problems, and over seeds where there are several. With three seeds such an interval
-is little more than the range. With one seed a verdict is about these models only.
+Where a claim states a rule of its own, the verdict follows that rule. Intervals are 95 % intervals
+over problems, and over seeds where there are several. With one seed a verdict is about these models
+only.
 
 Figures and tables are numbered as in the papers on arXiv. *Limit of RLVR* is arXiv 2504.13837, in
 an edition whose figure 9 is about Magistral: version 1 does not have the analyses of figures 16 and
