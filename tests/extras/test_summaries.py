@@ -181,7 +181,7 @@ def scored(monkeypatch):
     def known(model, task, problems, texts):
         assert task is TASK
         factor = [float(problem.prompt.split("=")[0].split()[-1]) for problem in problems]
-        judged = SURPRISE[model] | {"solved": 1.5}
+        judged = SURPRISE[model] | {"solved": 1.5 if model == "base" else 1.7}
         return torch.tensor([judged[t] * f for t, f in zip(texts, factor, strict=True)]).double()
 
     monkeypatch.setattr(perplexity, "perplexity", known)
