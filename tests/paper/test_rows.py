@@ -691,6 +691,13 @@ def test_the_rows_of_temperature(n, written, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("end", "verdict"), [(0.049, "reproduced"), (0.051, "not reproduced")])
+def test_no_gain_is_left_where_the_upper_end_says_so(end, verdict, written, tmp_path, monkeypatch):
+    world = Known(tmp_path, 0, {"chain": [1, 1, 1, 0]})
+    monkeypatch.setattr(claims_prorl, "interval", lambda values: (0.0, -0.3, end))
+    assert claims_prorl.temperature(world)[1].verdict == verdict
+
+
 METRICS = "step,validation,kl_k3,update_norm,resets\n{},0.1{},0.2{},0.3{},1\n7,,0.2,0.3,0\n"
 
 
