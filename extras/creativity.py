@@ -69,8 +69,9 @@ def pretraining_corpus(directory, task):
     """The completions of a task that the base in this directory was pretrained on, as texts."""
     check_base(directory)
     settings = saved_settings(pretrain.Settings, directory)
-    _, completions = pretrain.write_corpora(settings)[task.name]  # (n, 1, T)
-    return [decode(row[: row.index(EOS)]) for row in completions[:, 0].tolist()]
+    batches = (pretrain.write_batch(settings, step)[task.name] for step in range(settings.steps))
+    rows = [row for _, completions in batches for row in completions[:, 0].tolist()]
+    return [decode(row[: row.index(EOS)]) for row in rows]
 
 
 def from_creativity(samples, texts):

@@ -49,7 +49,7 @@ SCALES = {
         grpo_steps=4,
         grpo_problems=4,
         prorl_steps=4,
-        pretraining=dict(steps=2, layers=1, width=16, heads=2, demonstrations=99),
+        pretraining=dict(steps=2, layers=1, width=16, heads=2),
     ),
     "quick": Scale(
         seeds=(0,), problems=64, samples=128, grpo_steps=80, grpo_problems=32, prorl_steps=40

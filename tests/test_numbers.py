@@ -22,7 +22,7 @@ from support.batches import whiten
 from support.run import load_checkpoint
 from verifiers import TASKS, held_out_problems
 
-SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--demonstrations", "30", "--batch", "8"]
+SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--batch", "8"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

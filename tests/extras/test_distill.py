@@ -16,7 +16,7 @@ from support.tokenizer import EOS, PAD, decode, encode
 from verifiers import TASKS, Problem, is_held_out
 
 TASK = TASKS["countdown"]
-TOY = dict(layers=1, width=32, heads=2, batch=64, demonstrations=2000, device="cpu")
+TOY = dict(layers=1, width=32, heads=2, batch=64, device="cpu")
 TOY_DISTILL = dict(level=(3,), solutions=30, batch=8, steps=3, group=4, eval_every=2, device="cpu")
 
 

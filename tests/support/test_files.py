@@ -20,7 +20,7 @@ from support import files
 from support.run import load_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
-SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--demonstrations", "30", "--batch", "8"]
+SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--batch", "8"]
 TOY = [*SIZE, "--steps", "6", "--save-every", "2", "--device", "cpu"]
 
 

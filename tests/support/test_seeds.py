@@ -27,10 +27,11 @@ PURPOSES = {
 
 def test_a_purpose_has_one_name():
     names = sorted({purpose for _, purpose in PURPOSES})
-    assert len(names) >= 12 and {"corpus", "validation", "labels", "evaluation"} <= set(names)
-    for shared, files in (("corpus", 2), ("validation", 2)):  # the same on purpose
-        assert sum(purpose == shared for _, purpose in PURPOSES) == files
-    others = [purpose for _, purpose in PURPOSES if purpose not in ("corpus", "validation")]
+    assert len(names) >= 12 and {"demonstrations", "validation", "labels", "evaluation"} <= set(
+        names
+    )
+    assert sum(purpose == "validation" for _, purpose in PURPOSES) == 2  # the same on purpose
+    others = [purpose for _, purpose in PURPOSES if purpose != "validation"]
     assert len(others) == len(set(others))
 
 
@@ -65,8 +66,9 @@ def test_no_two_streams_have_tokens_in_common():
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_rl_does_not_meet_the_corpus_of_its_base_in_order(task, tmp_path):
     """Of one seed, by the scripts' own ways: as much overlap as independent draws have."""
-    settings = pretrain.Settings(task=[task.name], demonstrations=2000, seed=5)
-    ((prompts, _),) = pretrain.write_corpora(settings).values()
+    settings = pretrain.Settings(task=[task.name], batch=400, seed=5)
+    batches = [pretrain.write_batch(settings, step)[task.name] for step in range(5)]
+    prompts = torch.cat([prompts for prompts, _ in batches])
     seen = [decode(row[row != PAD].tolist()) for row in prompts]
     run = Run(grpo.Settings(seed=5, run=str(tmp_path)), None, {})
     levels = settings.levels()[task.name]

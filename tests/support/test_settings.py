@@ -411,7 +411,7 @@ RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps m
     | --lr nan | --lr inf | --seed -1 | stray | --device tpu | --dtype float8 | --task chess
     | --level 9 | --level x | --resume --overwrite | --run none --resume"""
 IMPOSSIBLE = {
-    pretrain.main: f"""{RUNS} | --width 10 | --heads 0 | --batch 0 | --demonstrations 0
+    pretrain.main: f"""{RUNS} | --width 10 | --heads 0 | --batch 0
         | --task countdown carry --batch 1""",
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5
         | --eps-high -0.1 | --beta -0.1 | --temperature 0 | --temperature 1e-39
