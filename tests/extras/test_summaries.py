@@ -21,6 +21,7 @@ from extras.perplexity import from_perplexity
 from extras.samples import SCORED
 from extras.tree import END
 from rollout import Rollout
+from support.seeds import seed_for
 from verifiers import TASKS, Problem
 
 TASK = TASKS["countdown"]
@@ -415,7 +416,7 @@ def test_each_temperature_is_tried_with_the_same_seed(monkeypatch):
     model = torch.nn.Linear(1, 1)
     T, nats = entropy_matched_temperature(model, 1.0, TASK, PROBLEMS, 5, seed=7)
     assert pytest.approx(2, rel=0.01) == T and nats == pytest.approx(T / 2)
-    assert set(asked) == {(5, 7)}
+    assert set(asked) == {(5, seed_for("matched entropy", 7))}
 
 
 # --------------------------------------------------------------------------------------------------
