@@ -33,18 +33,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import torch
-
-import pretrain
-from rollout import (
-    completion_logp,
-    concatenate,
-    pass_at_1,
-    rollout_metrics,
-    sample_completions,
-    sample_lines,
-    training_reward,
-)
 from support.batches import (
     Tally,
     check_minibatches,
@@ -60,6 +48,19 @@ from support.batches import (
 from support.levels import level_option
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import option
+
+import torch
+
+import pretrain
+from rollout import (
+    completion_logp,
+    concatenate,
+    pass_at_1,
+    rollout_metrics,
+    sample_completions,
+    sample_lines,
+    training_reward,
+)
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 256, "cuda": 65_536, "mps": 2048}  # completions per pass through the model

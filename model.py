@@ -21,13 +21,13 @@ there is no dropout, and the GELU is the exact one.
 import math
 from typing import NamedTuple
 
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
-
 from support.run import load_checkpoint, not_finite
 from support.settings import fail
 from support.tokenizer import EOS, PAD, VOCAB_SIZE
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
 
 
 class Cache:

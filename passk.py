@@ -17,12 +17,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from model import load_model
-from rollout import sample_completions
 from support.files import make_directory, one_line_if_not_writable
 from support.intervals import difference, interval
 from support.levels import level_name, level_option
@@ -30,6 +24,13 @@ from support.plots import draw_panels, try_to_draw, write_curves
 from support.run import bar_options, pick_device, run_names
 from support.seeds import generator_for
 from support.settings import DeviceSettings, from_command_line, option
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from model import load_model
+from rollout import sample_completions
 from verifiers import TASKS, check_levels, held_out_problems, task_option
 
 

@@ -47,19 +47,6 @@ import math
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-import torch
-
-import pretrain
-from model import GPT, load_model, log_probs, set_compute_dtype
-from reward_model import trained_scorer
-from rollout import (
-    completion_logp,
-    pass_at_1,
-    rollout_metrics,
-    sample_completions,
-    sample_lines,
-    training_reward,
-)
 from support.batches import (
     Tally,
     check_minibatches,
@@ -77,6 +64,20 @@ from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pi
 from support.seeds import rng_for
 from support.settings import option
 from support.tokenizer import PAD
+
+import torch
+
+import pretrain
+from model import GPT, load_model, log_probs, set_compute_dtype
+from reward_model import trained_scorer
+from rollout import (
+    completion_logp,
+    pass_at_1,
+    rollout_metrics,
+    sample_completions,
+    sample_lines,
+    training_reward,
+)
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through the models

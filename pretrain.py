@@ -14,10 +14,6 @@ the steps that AdamW alone needs.
 
 from dataclasses import dataclass
 
-import torch
-
-from model import GPT, check_tasks, load_model, log_probs, set_compute_dtype
-from rollout import encode_prompts, pass_at_1, sample_completions, sample_lines
 from support.batches import optimizer_step
 from support.levels import level_option
 from support.optimizers import MuonAndAdamW
@@ -36,6 +32,11 @@ from support.run import (
 from support.seeds import rng_for, seed_for
 from support.settings import fail, option
 from support.tokenizer import EOS, PAD, encode
+
+import torch
+
+from model import GPT, check_tasks, load_model, log_probs, set_compute_dtype
+from rollout import encode_prompts, pass_at_1, sample_completions, sample_lines
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 1024}  # rows per pass; on a CPU they fit a cache

@@ -31,6 +31,13 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from support.batches import check_minibatches, weighted_sum
+from support.levels import level_range
+from support.plots import draw_metrics, try_to_draw
+from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.seeds import generator_for
+from support.settings import fail, option
+
 import torch
 
 import pretrain
@@ -44,12 +51,6 @@ from grpo import (
     token_ratio,
 )
 from rollout import sample_completions, sample_lines
-from support.batches import check_minibatches, weighted_sum
-from support.levels import level_range
-from support.plots import draw_metrics, try_to_draw
-from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
-from support.seeds import generator_for
-from support.settings import fail, option
 from verifiers import TASKS, held_out_problems
 
 # --------------------------------------------------------------------------------------------------

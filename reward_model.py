@@ -26,6 +26,13 @@ import copy
 import math
 from dataclasses import dataclass
 
+from support.batches import Tally, optimizer_step
+from support.levels import level_option
+from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
+from support.seeds import generator_for, rng_for, seed_for
+from support.settings import fail, option
+from support.tokenizer import PAD
+
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -34,12 +41,6 @@ from tqdm import tqdm
 import pretrain
 from model import GPT, Cache, load_model, set_compute_dtype
 from rollout import sample_completions
-from support.batches import Tally, optimizer_step
-from support.levels import level_option
-from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
-from support.seeds import generator_for, rng_for, seed_for
-from support.settings import fail, option
-from support.tokenizer import PAD
 from verifiers import TASKS, check_levels, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 64, "cuda": 32_768, "mps": 1024}  # pairs per pass through the model

@@ -7,12 +7,13 @@ This file encodes problems, decodes completions and asks the task for their rewa
 
 from dataclasses import dataclass, fields, replace
 
+from support.seeds import generator_for
+from support.tokenizer import PAD, decode, encode
+
 import torch
 import torch.nn.functional as F
 
 from model import log_probs, sample_tokens
-from support.seeds import generator_for
-from support.tokenizer import PAD, decode, encode
 
 ROWS_AT_ONCE = {"cpu": 1024, "cuda": 65_536, "mps": 4096}  # completions sampled together
 

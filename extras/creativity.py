@@ -11,13 +11,14 @@ For a corpus from the web this needs a search index. Here the corpus is written 
 settings of the base's run, and its n-grams fit in a set. A token is a character here.
 """
 
+from support.run import load_checkpoint, saved_settings
+from support.settings import fail
+from support.tokenizer import EOS, decode
+
 import numpy as np
 
 import pretrain
 from extras.samples import to_score
-from support.run import load_checkpoint, saved_settings
-from support.settings import fail
-from support.tokenizer import EOS, decode
 
 
 def ngrams(texts, lengths):

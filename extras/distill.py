@@ -25,17 +25,18 @@ the student which solutions the teacher prefers. So this is not sampling from π
 
 from dataclasses import dataclass
 
+from support.levels import level_option
+from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.seeds import rng_for, seed_for
+from support.settings import fail, option
+from support.tokenizer import PAD
+
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
 import pretrain
 from rollout import pass_at_1, sample_completions, sample_lines
-from support.levels import level_option
-from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
-from support.seeds import rng_for, seed_for
-from support.settings import fail, option
-from support.tokenizer import PAD
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 PROBLEMS = 64  # that the teacher is asked at once

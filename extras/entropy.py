@@ -8,16 +8,17 @@ temperature at which its entropy is that of the base, and its pass@k is compared
 import math
 import os
 
+from support.intervals import difference, interval
+from support.levels import level_name
+from support.plots import draw_panels
+from support.seeds import generator_for
+
 import numpy as np
 
 import passk
 from extras.pictures import write_csv
 from extras.samples import correct, mean_entropy, read_samples
 from rollout import sample_completions
-from support.intervals import difference, interval
-from support.levels import level_name
-from support.plots import draw_panels
-from support.seeds import generator_for
 
 
 def entropy_matched_temperature(

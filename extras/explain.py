@@ -16,16 +16,17 @@ so that the arithmetic can be checked by hand. Nothing is written to the run.
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from support.run import pick_device, saved_settings
+from support.seeds import generator_for
+from support.settings import DeviceSettings, from_command_line, option
+from support.tokenizer import decode
+
 import torch
 
 import ppo
 from model import GPT, load_model, set_compute_dtype
 from reward_model import RewardModel
 from rollout import sample_completions, training_reward
-from support.run import pick_device, saved_settings
-from support.seeds import generator_for
-from support.settings import DeviceSettings, from_command_line, option
-from support.tokenizer import decode
 from verifiers import TASKS, held_out_problems
 
 

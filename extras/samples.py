@@ -8,11 +8,12 @@ model are a list for each problem: [[row, …] of each problem].
 import json
 import math
 
-import numpy as np
-
 from support.levels import level_name
 from support.settings import fail
 from support.tokenizer import encode
+
+import numpy as np
+
 from verifiers import held_out_problems
 
 SCORED = 32  # completions of each problem that a model scores: 6,400 of 200 problems

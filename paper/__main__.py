@@ -15,11 +15,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper import claims_limit, claims_prorl
-from paper.lab import PICTURES, SCALES, Lab, Row, Scale
 from support import settings
 from support.files import make_directory
-from support.settings import from_command_line, option
+from support.settings import fail, from_command_line, option
+
+from paper import claims_limit, claims_prorl
+from paper.lab import PICTURES, SCALES, Lab, Row, Scale
+from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
 CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_prorl.CLAIMS)}
@@ -160,6 +162,13 @@ def same_scale(one, other):
 def run_claims(wanted):
     """Test the claims that were asked for, or all that are not done at this scale."""
     scale, names = wanted.chosen_scale(), wanted.claims or list(CLAIMS)
+    if "weaker_start" in names:  # its levels have the fewest problems
+        pairs = [(task, n) for task, levels in claims_prorl.LEVELS.items() for n in levels]
+        for task, level in pairs:
+            there = len(held_out_problems(TASKS[task], (level,), scale.problems))
+            if there < scale.problems:
+                where = f"{task} level {level} has only {there} distinct held-out problems"
+                fail(f"--problems {scale.problems}: {where}")
     lab = Lab(scale, wanted.runs, wanted.device, wanted.dtype)
     done = lab.runs / "claims"
     make_directory(done)

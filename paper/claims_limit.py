@@ -10,6 +10,9 @@ benchmark is named.
 from collections import Counter
 from itertools import permutations
 
+from support.intervals import difference, interval, ratio
+from support.plots import draw_with_band
+
 import numpy as np
 
 import grpo
@@ -37,8 +40,6 @@ from paper.lab import (
     with_ends,
     write,
 )
-from support.intervals import difference, interval, ratio
-from support.plots import draw_with_band
 from verifiers import TASKS, held_out_problems
 
 

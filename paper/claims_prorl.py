@@ -9,6 +9,8 @@ runs it.
 import csv
 import shutil
 
+from support.intervals import difference, half_width, interval
+
 import numpy as np
 
 import prorl
@@ -26,7 +28,6 @@ from paper.lab import (
     with_ends,
     write,
 )
-from support.intervals import difference, half_width, interval
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.3, 1.6, 2.0)
 

@@ -11,6 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+from support import plots
+from support.intervals import interval
+from support.levels import level_name
+from support.run import is_finished, load_checkpoint, pick_device, started
+from support.settings import fail
+
 import numpy as np
 
 import grpo
@@ -21,11 +27,6 @@ from extras.perplexity import perplexity
 from extras.pictures import write_csv
 from extras.samples import correct, has_ended, read_samples
 from model import load_model
-from support import plots
-from support.intervals import interval
-from support.levels import level_name
-from support.run import is_finished, load_checkpoint, pick_device, started
-from support.settings import fail
 from verifiers import TASKS, held_out_problems
 
 PICTURES = Path("results/paper")

@@ -25,12 +25,12 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-
 from support.files import append, flush_to_disk, lock, make_directory, unlock, whole_file
 from support.seeds import rng_for, seed_for
 from support.settings import DeviceSettings, fail, flag, option, typed
+
+import torch
+from tqdm import tqdm
 
 FORMAT = "rlvr-line-by-line 2"
 

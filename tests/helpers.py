@@ -8,10 +8,10 @@ import sys
 from dataclasses import MISSING
 from pathlib import Path
 
+from support.settings import allowed, flag, kind
+
 import pytest
 import torch
-
-from support.settings import allowed, flag, kind
 
 ROOT = Path(__file__).parent.parent
 CPU = ["--device", "cpu"]

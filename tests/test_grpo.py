@@ -9,6 +9,8 @@ import random
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
+from support.tokenizer import VOCAB_SIZE
+
 import pytest
 import torch
 from tiny import (
@@ -40,7 +42,6 @@ from grpo import (
     token_ratio,
 )
 from rollout import Rollout, completion_logp
-from support.tokenizer import VOCAB_SIZE
 from verifiers import TASKS, is_held_out
 
 GRPO = ALGORITHMS["grpo"]

@@ -5,12 +5,13 @@ against the softmax, in float64.
 import itertools
 import math
 
+from support.tokenizer import EOS, PAD, VOCAB_SIZE
+
 import pytest
 import torch
 from tiny import noisy
 
 from model import GPT, Cache, keep_nucleus, log_probs, sample_tokens, set_compute_dtype
-from support.tokenizer import EOS, PAD, VOCAB_SIZE
 
 CLOSE = dict(rtol=0, atol=1e-12)
 

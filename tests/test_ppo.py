@@ -6,6 +6,9 @@ import copy
 import math
 from types import SimpleNamespace
 
+from support.batches import whiten
+from support.tokenizer import PAD
+
 import pytest
 import torch
 from helpers import checkpoint, equal, metrics
@@ -39,8 +42,6 @@ from ppo import (
 )
 from reward_model import RewardModel
 from rollout import training_reward
-from support.batches import whiten
-from support.tokenizer import PAD
 
 EXACT = dict(rtol=1e-10, atol=1e-12)
 GAMMA, LAM, BETA = 0.9, 0.7, 0.3

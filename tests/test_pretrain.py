@@ -4,6 +4,8 @@ import math
 import random
 from dataclasses import replace
 
+from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode
+
 import pytest
 import torch
 from tiny import record_gradients
@@ -11,7 +13,6 @@ from tiny import record_gradients
 import pretrain
 from model import GPT
 from pretrain import learning_rate, next_token_loss, train_step, write_batch, write_corpus
-from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode
 from verifiers import TASKS, is_held_out, sample_problem
 
 TASK = TASKS["countdown"]

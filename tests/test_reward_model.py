@@ -1,6 +1,8 @@
 import math
 import random
 
+from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
+
 import pytest
 import torch
 from helpers import TOY_PAIRS, checkpoint, refused, words
@@ -22,7 +24,6 @@ from reward_model import (
     train_step,
 )
 from rollout import Rollout, encode_prompts, training_reward
-from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
 from verifiers import TASKS
 
 TASK = TASKS["countdown"]

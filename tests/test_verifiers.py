@@ -7,13 +7,14 @@ import random
 from collections import Counter
 from itertools import product
 
+from support.levels import level_name, level_range
+from support.tokenizer import encode
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import all_trees, pythons_value, with_fewest_parentheses
 
-from support.levels import level_name, level_range
-from support.tokenizer import encode
 from verifiers import TASKS, Problem, check_levels, held_out_problems, is_held_out, sample_problem
 
 COUNTDOWN = TASKS["countdown"]

@@ -3,6 +3,8 @@
 import math
 import random
 
+from support.tokenizer import EOS, PAD, decode, encode
+
 import pytest
 import torch
 from helpers import checkpoint, metrics
@@ -12,7 +14,6 @@ from extras import distill
 from extras.distill import Settings, write_solutions
 from model import GPT, load_model, log_probs
 from rollout import Rollout, encode_prompts
-from support.tokenizer import EOS, PAD, decode, encode
 from verifiers import TASKS, Problem, is_held_out
 
 TASK = TASKS["countdown"]

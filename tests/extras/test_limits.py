@@ -9,6 +9,8 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+from support.tokenizer import EOS, encode
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,6 @@ from extras.pictures import BINS
 from extras.samples import correct, has_ended, mean_entropy, read_samples
 from model import GPT
 from rollout import encode_prompts, sample_completions
-from support.tokenizer import EOS, encode
 from verifiers import TASKS, held_out_problems
 
 TASK = TASKS["countdown"]

@@ -7,6 +7,8 @@ import json
 import math
 from types import SimpleNamespace
 
+from support.seeds import seed_for
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,6 @@ from extras.perplexity import from_perplexity
 from extras.samples import SCORED
 from extras.tree import END
 from rollout import Rollout
-from support.seeds import seed_for
 from verifiers import TASKS, Problem
 
 TASK = TASKS["countdown"]

@@ -4,6 +4,8 @@ same world with base and RL swapped.
 
 import zlib
 
+from support.levels import level_name
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,6 @@ import torch
 from paper import claims_limit
 from paper.__main__ import CLAIMS
 from paper.lab import PICTURES, Lab, Scale
-from support.levels import level_name
 
 N, P = 16, 200
 SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)

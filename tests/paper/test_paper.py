@@ -2,6 +2,9 @@
 which does nothing twice.
 """
 
+from support.intervals import t_quantile
+from support.run import load_checkpoint
+
 import numpy as np
 import pytest
 import torch
@@ -13,8 +16,6 @@ import pretrain
 from paper.__main__ import CLAIMS, Settings, main, report
 from paper.claims_prorl import LEVELS, correlation, regime
 from paper.lab import SCALES, Lab, Row, Scale, over, recipe, verdict
-from support.intervals import t_quantile
-from support.run import load_checkpoint
 from verifiers import TASKS, held_out_problems
 
 TOY = ["--scale", "toy", "--device", "cpu"]

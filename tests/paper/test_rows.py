@@ -7,6 +7,8 @@ import itertools
 import math
 import zlib
 
+from support.levels import level_name
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,6 @@ from extras import distill
 from paper import claims_limit, claims_prorl, lab
 from paper.claims_prorl import LEVELS, TEMPERATURES
 from paper.lab import Lab, Scale
-from support.levels import level_name
 from verifiers import TASKS, held_out_problems
 
 N, P, SEEDS = 256, 4, (3, 5)

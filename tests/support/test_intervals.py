@@ -7,11 +7,12 @@ import sys
 from itertools import product
 from typing import NamedTuple
 
+from support.intervals import difference, interval, ratio, t_quantile
+
 import numpy as np
 import pytest
 
 from passk import curve, powers_of_two
-from support.intervals import difference, interval, ratio, t_quantile
 
 N = 256
 KS = powers_of_two(N)

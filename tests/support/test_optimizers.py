@@ -1,9 +1,9 @@
 """Muon against the singular value decomposition and against PyTorch's own."""
 
+from support.optimizers import Muon, orthogonalize
+
 import pytest
 import torch
-
-from support.optimizers import Muon, orthogonalize
 
 F64 = torch.float64
 

@@ -11,6 +11,20 @@ import sys
 import time
 from dataclasses import dataclass, fields
 
+from support.run import (
+    FORMAT,
+    Run,
+    RunSettings,
+    checkpoint_to_resume,
+    ensure,
+    is_finished,
+    parse,
+    run_names,
+    saved_settings,
+    started,
+)
+from support.settings import flag, option
+
 import pytest
 import torch
 from helpers import (
@@ -40,19 +54,6 @@ import ppo
 import pretrain
 import prorl
 import reward_model
-from support.run import (
-    FORMAT,
-    Run,
-    RunSettings,
-    checkpoint_to_resume,
-    ensure,
-    is_finished,
-    parse,
-    run_names,
-    saved_settings,
-    started,
-)
-from support.settings import flag, option
 
 # Options with which a toy run finds a gradient in each step: a base that solves some problems, and
 # a price for completions that do not end.

@@ -4,14 +4,15 @@ import itertools
 import re
 from pathlib import Path
 
+from support.run import Run
+from support.seeds import generator_for, rng_for, seed_for
+from support.tokenizer import PAD, decode
+
 import pytest
 import torch
 
 import grpo
 import pretrain
-from support.run import Run
-from support.seeds import generator_for, rng_for, seed_for
-from support.tokenizer import PAD, decode
 from verifiers import TASKS, sample_problem
 
 ROOT = Path(__file__).parents[2]

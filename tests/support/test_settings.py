@@ -5,16 +5,6 @@ import math
 import re
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 
-import pytest
-import torch
-from helpers import another_value, listed, modules_with_settings, refused, start, words
-
-import grpo
-import passk
-import ppo
-import pretrain
-import prorl
-import reward_model
 from support.run import Run, RunSettings, parse
 from support.settings import (
     Settings,
@@ -26,6 +16,17 @@ from support.settings import (
     option,
     shown_default,
 )
+
+import pytest
+import torch
+from helpers import another_value, listed, modules_with_settings, refused, start, words
+
+import grpo
+import passk
+import ppo
+import pretrain
+import prorl
+import reward_model
 
 SCRIPTS = modules_with_settings()
 EACH_SCRIPT = pytest.mark.parametrize("script", SCRIPTS)

@@ -9,6 +9,7 @@ from helpers import ROOT
 
 # A script, and the module after whose import Ctrl-C comes.
 MOMENTS = [("-m extras.critic", "numpy"), ("-m extras.critic", "torch._C")]
+MOMENTS += [("pretrain.py", "numpy"), ("pretrain.py", "torch._C"), ("pretrain.py", "verifiers")]
 
 
 @pytest.mark.parametrize(("script", "moment"), MOMENTS)
