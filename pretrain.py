@@ -51,7 +51,7 @@ class Settings(RunSettings):
     level: tuple | None = level_option()
     perfect: bool = option(False, "learn correct solutions, as a teacher, not demonstrations")
     steps: int | None = option(None, "optimizer steps; default: what the tasks need", low=1)
-    batch: int = option(64, "demonstrations per step", low=1)
+    batch: int = option(32, "demonstrations per step", low=1)
     lr: float = option(0.02, "peak learning rate of Muon; AdamW has a third of it", above=0)
     layers: int | None = option(None, "transformer blocks; default: 3 or 4, by task", low=1)
     width: int | None = option(None, "residual stream; default: 96 or 128, by task", low=1)

@@ -102,7 +102,7 @@ class Settings(RunSettings):
     steps: int = option(100, "rollouts (ProRL: about 2,000)", low=1, may_change=True)
     problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
     group: int = option(16, "completions per problem, G (ProRL: 16)", low=2, high=4096)
-    lr: float = option(1e-4, "learning rate (ProRL: 2e-6)", above=0)
+    lr: float = option(3e-4, "learning rate (ProRL: 2e-6)", above=0)
     epochs: int = option(1, "passes over each rollout", low=1)
     minibatches: int = option(4, "optimizer steps per epoch (ProRL: 4)", low=1)
     eps_low: float = option(0.2, "clip below 1 (ProRL: 0.2)", above=0, high=1)

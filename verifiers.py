@@ -47,7 +47,7 @@ class Task:
     pretrain_levels: tuple  # the base has seen demonstrations of these
     train_levels: tuple  # RL is rewarded on these
     test_levels: tuple  # evaluations ask these
-    pretrain_steps: int  # of 64 demonstrations: enough for a base to learn the task
+    pretrain_steps: int  # of 32 demonstrations: enough for a base to learn the task
     size = (4, 128, 4)  # layers, width and heads that are enough for it
     prompt_width: int
     max_tokens: int
@@ -149,7 +149,7 @@ class Countdown(Task):
     name = "countdown"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 3000
+    pretrain_steps = 1600
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
@@ -198,7 +198,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
-    pretrain_steps, size = 1500, (3, 96, 3)
+    pretrain_steps, size = 1200, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8
@@ -230,7 +230,7 @@ class Order(Task):
     name = "order"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps, size = 2000, (3, 96, 3)
+    pretrain_steps, size = 1200, (3, 96, 3)
     prompt_width = len("30-30-30-30-30:")
     max_tokens = len("30-30=30," * 4)
     rare = 0.15
@@ -310,7 +310,7 @@ class Code(Task):
     name = "code"
     levels = pretrain_levels = train_levels = (2, 3, 4)
     test_levels = (4,)
-    pretrain_steps = 1500
+    pretrain_steps = 1200
     prompt_width = len("1>99,2>99,3>99:")
     max_tokens = 16
     shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)

@@ -112,7 +112,7 @@ def teacher_model(settings, device):
         device,
         role="teacher",
         layers=6,
-        batch=128,
+        batch=64,
         steps=2 * TASKS[settings.task].pretrain_steps // 3,
         seed=1000,
     )

@@ -199,7 +199,7 @@ def test_a_teacher_that_is_not_there_is_pretrained_deeper_and_longer(
         assert settings.run == str(tmp_path / "none")
         assert settings.level == (3,) and settings.task == ["countdown"]
         assert settings.layers > 4 and settings.seed != 0
-        assert settings.steps * settings.batch > 64 * TASK.pretrain_steps
+        assert settings.steps * settings.batch > 32 * TASK.pretrain_steps
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "train", train)
