@@ -76,7 +76,7 @@ class Settings(RunSettings):
     )
     task: str = task_option()
     level: tuple | None = level_option()
-    base: str = option("runs/base", "run to start from; also the reference policy")
+    base: str | None = pretrain.base_option("run to start from; also the reference policy")
     steps: int = option(180, "rollouts", low=1, may_change=True)
     problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
     group: int = option(16, "completions per problem, G (DeepSeekMath: 64)", low=2, high=4096)
@@ -107,6 +107,7 @@ class Settings(RunSettings):
         super().settle()
         algorithm = ALGORITHMS[self.algorithm]
         self.level = check_levels(self.task, self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({self.task: self.level})
         self.eps_low = algorithm.clip[0] if self.eps_low is None else self.eps_low
         self.eps_high = algorithm.clip[1] if self.eps_high is None else self.eps_high
         if 1 < self.eps_low < math.inf:  # inf means no clip

@@ -6,7 +6,7 @@ for n samples of a problem, of which c are correct. At k = 1 this is accuracy. A
 coverage: the share of problems that the model can solve at all. Limit of RLVR (arXiv 2504.13837)
 compares base and RL models at large k, where their curves cross.
 
-    python passk.py runs/base runs/grpo        half a minute on two CPU cores
+    python passk.py bases/countdown runs/grpo        half a minute on two CPU cores
 
 Writes samples.jsonl (every completion), passk.csv and passk.png to `--out`. Intervals are 95 %
 intervals over problems.
@@ -40,7 +40,7 @@ class Settings(DeviceSettings):
 
     script = "passk.py"
     runs: list[str] = option(
-        ["runs/base", "runs/grpo"], "directories of runs, the base first", positional=True
+        ["bases/countdown", "runs/grpo"], "directories of runs, the base first", positional=True
     )
     task: str = task_option()
     level: tuple | None = level_option()

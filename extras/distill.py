@@ -49,7 +49,7 @@ class Settings(RunSettings):
     script = "extras.distill"
     task: str = task_option()
     level: tuple | None = level_option()
-    base: str = option("runs/base", "run to start from: the student")
+    base: str | None = pretrain.base_option("run to start from: the student")
     teacher: str = option(
         "runs/teacher", "run that writes the solutions; pretrained first if there is none"
     )
@@ -65,6 +65,7 @@ class Settings(RunSettings):
     def settle(self):
         super().settle()
         self.level = check_levels(self.task, self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({self.task: self.level})
 
 
 def write_solutions(teacher, task, levels, n, G, rng, temperature=1.0):

@@ -45,7 +45,7 @@ from extras.tree import draw_trees, of_samples, problems_to_draw
 from model import load_model
 from verifiers import TASKS, check_levels, task_option
 
-RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"
+RUNS, SAMPLES = ["bases/countdown", "runs/grpo"], "results/passk/samples.jsonl"
 CELLS = ("both", "base only", "RL only", "neither")
 
 
