@@ -36,23 +36,23 @@ TOGETHER = 8
 
 
 class Cache:
-    """The keys and values of the tokens so far: for each layer a pair of buffers (n, H, L, D), of
-    which the first `length` tokens are written.
+    """The keys and values of the tokens so far: for each layer a buffer (n, L, 2, H, D), of which
+    the first `length` tokens are written.
     """
 
     def __init__(self):
         self.layers, self.length = [], 0
 
-    def extend(self, layer, k, v):
-        """Append keys and values of new tokens (n, H, t, D); return those of all tokens. The first
-        tokens are the prompt, and `select` makes room for others. They are written in place.
+    def extend(self, layer, kv):
+        """Append keys and values of new tokens (n, t, 2, H, D); return those of all tokens. The
+        first tokens are the prompt, and `select` makes room for others. They are written in place.
         """
         if self.length == 0:
-            self.layers.append((k, v))
-            return k, v
-        (keys, values), end = self.layers[layer], self.length + k.shape[2]
-        keys[:, :, self.length : end], values[:, :, self.length : end] = k, v
-        return keys[:, :, :end], values[:, :, :end]
+            self.layers.append(kv)
+            return kv
+        end = self.length + kv.shape[1]
+        self.layers[layer][:, self.length : end] = kv
+        return self.layers[layer][:, :end]
 
     def select(self, rows, columns, L):
         """Row i becomes the tokens `columns[i]` of row `rows[i]`, with room for L tokens.
@@ -60,10 +60,8 @@ class Cache:
         """
         n, self.length = columns.shape
         for layer, old in enumerate(self.layers):
-            new = tuple(x.new_empty(n, x.shape[1], L, x.shape[3]) for x in old)
-            for x, y in zip(old, new, strict=True):
-                y[:, :, : self.length] = x[rows[:, None], :, columns].transpose(1, 2)
-            self.layers[layer] = new
+            self.layers[layer] = old.new_empty(n, L, *old.shape[2:])
+            self.layers[layer][:, : self.length] = old[rows[:, None], columns]
 
 
 class Block(nn.Module):
@@ -77,9 +75,9 @@ class Block(nn.Module):
     def forward(self, x, visible, layer, cache):
         n, t, C = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(n, t, 3, self.heads, C // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (n, H, t, D)
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, H, t, D)
         if cache is not None:
-            k, v = cache.extend(layer, k, v)
+            k, v = cache.extend(layer, qkv[:, :, 1:]).transpose(1, 3).unbind(2)  # (n, H, L, D)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         x = x + self.project(y.transpose(1, 2).reshape(n, t, C))
         return x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))

@@ -101,8 +101,8 @@ def test_cached_logits_equal_uncached_and_survive_dropped_rows(P, g):
             own = [[P + g * i + c % g for i in range(t)] for c in kept.tolist()]
             cache.select(kept // g, torch.tensor([[*range(P), *row] for row in own]), P + 7)
             left, g, layout = left[kept], 1, model.layout(P, 1, 7)
-        for x in (x for buffers in cache.layers for x in buffers):
-            x[:, :, cache.length :] = torch.nan
+        for keys_values in cache.layers:
+            keys_values[:, cache.length :] = torch.nan
         logits = model.transform(completions.flatten(0, 1)[left, t].view(-1, g), layout, cache)
         torch.testing.assert_close(logits.flatten(0, 1), expected[left, t], **CLOSE)
     assert left.tolist() == [2, 3, 10]
