@@ -36,7 +36,7 @@ from support.settings import fail, option
 from support.tokenizer import EOS, PAD, encode
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem
 
-MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 1024}  # rows per pass; on a CPU they fit a cache
+MICRO_BATCH = {"cpu": 64, "cuda": 65_536, "mps": 1024}  # rows per pass; on a CPU they fit a cache
 
 
 @dataclass(kw_only=True)
