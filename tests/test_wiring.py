@@ -27,6 +27,7 @@ from torch.optim.optimizer import (
 import grpo
 import ppo
 import pretrain
+import prorl
 import rollout
 from extras import overoptimisation
 from model import GPT, load_model
@@ -502,8 +503,22 @@ def steps_between_evaluations(row):
             assert s.model is model and s.temperature == 1 and s.batch.rewards.shape[1] == 8
             assert all(map(is_held_out, s.problems)) and len(s.problems) == 12
             assert {p.level for p in s.problems} == {3}
-        lines = (record.directory / "samples.txt").read_text().splitlines()
-        assert sorted({int(line.split()[1]) for line in lines}) == evaluated
+        check_samples(record, evaluated)
+
+
+def check_samples(record, evaluated):
+    """samples.txt shows the first completions of the rollout, or where there is none those that the
+    model of the run has written to held-out problems.
+    """
+    of_run, written = record.run.tracked["model"], set()
+    for s in record.sampled:
+        if s.model is of_run and s.generator is None:
+            rewards = s.batch.rewards[:, 0].tolist()
+            for problem, group, reward in zip(s.problems, s.batch.texts, rewards, strict=True):
+                written.add(f"step {s.step}  {problem.prompt} {group[0]}  reward {reward:g}")
+    lines = (record.directory / "samples.txt").read_text().splitlines()
+    assert sorted({int(line.split()[1]) for line in lines}) == evaluated
+    assert len(lines) >= 4 and set(lines) <= written
 
 
 @says("eval_every", "reward_model.py")
@@ -530,6 +545,10 @@ def steps_between_validations(row):
             list(map(share_correct, each)), abs=1e-5
         )
         assert all(is_held_out(p) for s in each for p in s.problems)
+        check_samples(record, evaluated)
+        last = share_correct(evaluations(record)[-1])
+        assert f"validation {last:.3f}, stage 1" in record.printed.getvalue()
+        assert equal(evaluations(record)[-1].weights, checkpoint(record.directory)["model"])
 
 
 @says("base", *RL)
@@ -1308,6 +1327,13 @@ def what_ends_a_stage(row):
     for advance, expected in ((0.0, ["", "stage", "", ""]), (1.0, ["", "", "", ""])):
         record = row(advance=advance, stages=["countdown:3", "countdown:3-4"], patience=9)
         assert [r["event"] for r in record.rows] == expected
+    with pytest.MonkeyPatch.context() as patch:  # the part of the stage decides, not the whole
+        scores = iter([(0.9, 0.1), (0.1, 0.8), (0.3, 0.9), (0.2, 0.2), (0.0, 0.0)])
+        patch.setattr(prorl, "validate", lambda *_: next(scores))
+        record = row(advance=0.7, stages=["countdown:3", "countdown:4"], patience=9, eval_every=1)
+    assert [r["event"] for r in record.rows] == ["", "stage", "", ""]
+    assert numbers(record, "validation") == [0.9, 0.1, 0.3, 0.2]
+    assert checkpoint(record.directory)["schedule"]["best"] == 0.9
 
 
 STALLED = dict(min_gain=1.0, eval_every=1, steps=6, unended_penalty=0.5)
