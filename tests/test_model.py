@@ -36,6 +36,24 @@ def test_reference_size_is_what_the_readme_says():
     assert 0.79e6 < sum(p.numel() for p in GPT().parameters()) < 0.82e6
 
 
+def test_the_weights_start_as_in_gpt_2():
+    """Normal with std .02, smaller by √(2L) where a layer adds to the residual stream. Biases are 0
+    and the head has weights of its own.
+    """
+    torch.manual_seed(0)
+    model = GPT(layers=8, width=128, heads=4)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            adds = "project" in name or "contract" in name
+            std = 0.02 / math.sqrt(2 * 8) if adds else 0.02
+            assert parameter.std().item() == pytest.approx(std, rel=0.05), name
+            assert abs(parameter.mean().item()) < 0.05 * std, name
+        else:
+            assert set(parameter.tolist()) == {float(name.endswith("weight"))}, name
+    assert model.head.weight.data_ptr() != model.token_embedding.weight.data_ptr()
+    assert not torch.equal(model.head.weight, model.token_embedding.weight)
+
+
 def test_the_model_is_causal():
     model, tokens = small(), random_tokens(3, 10)
     changed = tokens.clone()
