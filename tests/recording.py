@@ -8,6 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
+from support.run import Run, RunSettings
+from support.tokenizer import EOS, PAD, decode
+
 import pytest
 import torch
 from helpers import metrics, modules_with_settings
@@ -21,8 +24,6 @@ import pretrain
 import rollout
 from model import GPT
 from reward_model import RewardModel
-from support.run import Run, RunSettings
-from support.tokenizer import EOS, PAD, decode
 from verifiers import Code, Countdown, is_held_out
 
 SCRIPTS = modules_with_settings()

@@ -198,4 +198,3 @@ def test_a_small_level_is_evaluated_on_what_it_has(base, capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "countdown has only so many distinct held-out problems: 178 of level 3" in printed
     assert "178 held-out problems, 1 samples each" in printed
-    assert not (tmp_path / "out").exists()

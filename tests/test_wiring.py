@@ -14,6 +14,10 @@ import math
 from dataclasses import fields
 from types import SimpleNamespace
 
+from support.optimizers import MuonAndAdamW
+from support.run import is_finished
+from support.tokenizer import PAD
+
 import pytest
 import torch
 from helpers import checkpoint, equal, same_run
@@ -52,9 +56,6 @@ from extras import overoptimisation
 from model import load_model
 from reward_model import RewardModel
 from rollout import completion_logp
-from support.optimizers import MuonAndAdamW
-from support.run import is_finished
-from support.tokenizer import PAD
 from verifiers import TASKS, is_held_out
 
 
