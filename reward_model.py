@@ -39,7 +39,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import pretrain
-from model import GPT, Cache, load_model, set_compute_dtype
+from model import GPT, load_model, set_compute_dtype
 from rollout import sample_completions
 from verifiers import TASKS, check_levels, sample_problem, task_option
 
@@ -86,8 +86,7 @@ class RewardModel(nn.Module):
 
         prompts (B, P), completions (B, G, T), lengths (B, G), at least 1 -> (B, G)
         """
-        _, keys_values = self.gpt.transform(prompts)
-        scores, _ = self.gpt.transform(completions, Cache(keys_values))  # (B, G, T, 1), after y_t
+        scores = self.gpt.read(prompts, completions)[:, :, 1:]  # (B, G, T, 1), after y_t
         last = lengths[..., None] - 1  # (B, G, 1)
         return scores.squeeze(-1).gather(-1, last).squeeze(-1)
 

@@ -206,9 +206,11 @@ def load_checkpoint(directory):
 
 
 def not_finite(state, name=""):
-    """The name of a tensor in a state_dict that has a NaN or an infinity, or None."""
+    """The name of a tensor in a state_dict that has a NaN, an infinity, or a number so large that
+    its square is infinite, or None.
+    """
     if isinstance(state, torch.Tensor):
-        return name if state.is_floating_point() and not state.isfinite().all() else None
+        return name if state.is_floating_point() and not state.square().isfinite().all() else None
     if isinstance(state, dict):
         parts = state.items()
     elif isinstance(state, (list, tuple)):

@@ -921,6 +921,18 @@ def test_dynamic_sampling_replaces_groups_without_spread(monkeypatch):
     assert weights.sum().item() == pytest.approx(1.0), "the mean runs over the groups it kept"
 
 
+def test_dynamic_sampling_draws_only_as_many_groups_as_are_missing(monkeypatch):
+    """Three of the first four groups are kept, so a second round draws one. A group that is all
+    wrong is dropped like one that is all right.
+    """
+    for without in (EQUAL, [0.0] * G):
+        seen = sample_on_demand(monkeypatch, [SPREAD, SPREAD, without])
+        problems, batch, rewards, metrics = groups("dapo", 4)
+        assert len(seen) == metrics["groups_sampled"] == 5
+        assert problems == [seen[i] for i in (0, 1, 3, 4)]
+        assert rewards.tolist() == batch.rewards.tolist() == [SPREAD] * 4
+
+
 def test_without_dynamic_sampling_all_groups_stay(monkeypatch):
     seen = sample_on_demand(monkeypatch, [SPREAD, EQUAL])
     problems, batch, rewards, metrics = groups("grpo", 6)

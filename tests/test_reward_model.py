@@ -158,6 +158,15 @@ def test_pairs_are_of_one_problem_right_before_wrong_and_ended():
     assert [len(x) for x in preference_pairs(batch)] == [0, 0]
 
 
+def test_a_graded_completion_is_a_wrong_one():
+    """It may be y_l, and never y_w: a problem counts as solved if the reward is full."""
+    rewards = torch.tensor([[1, 0.5, 0], [0.5, 0, 0], [1, 1, 0.5]])
+    mask = torch.ones(3, 3, 1, dtype=torch.bool)
+    batch = rollout_of(torch.zeros(3, 1), torch.zeros(3, 3, 1), mask, rewards=rewards)
+    problems, pairs = preference_pairs(batch)
+    assert problems.tolist() == [0, 2] and pairs.tolist() == [[0, 1], [0, 2]]
+
+
 def test_collected_pairs_are_what_the_verifier_says(monkeypatch):
     def fake_sampling(model, task, problems, G, temperature):
         """In place of sampling: each problem's solution, spoilt in every second completion."""

@@ -1,5 +1,6 @@
 """Distillation: which completions become the corpus, and what the student learns from them."""
 
+import itertools
 import math
 import random
 
@@ -133,6 +134,17 @@ def test_a_solution_found_again_later_is_not_new(monkeypatch):
     assert len(write_solutions(None, TASK, (3,), 2, 3, random.Random(0))[0]) == 2
     with pytest.raises(ValueError, match="2 of 3 found"):
         write_solutions(None, TASK, (3,), 3, 3, random.Random(0))
+
+
+def test_one_text_may_be_the_solution_of_two_problems(monkeypatch):
+    chain = TASKS["chain"]
+    two = itertools.cycle(
+        [chain.problem(2, f"{d}{s:16}:", (d, s)) for d, s in ((5, "+-"), (7, "--"))]
+    )
+    monkeypatch.setattr(distill, "sample_problem", lambda *_: next(two))
+    scripted(monkeypatch, [chain.solve])
+    prompts, completions, _ = write_solutions(None, chain, (2,), 2, 1, random.Random(0))
+    assert torch.equal(completions[0], completions[1]) and not torch.equal(prompts[0], prompts[1])
 
 
 def test_a_completion_that_did_not_end_is_not_a_solution():
