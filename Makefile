@@ -2,15 +2,13 @@
 # make test   everything the tests need, then the tests
 # make lint   ruff, and the direction of imports
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
+# make bases  the two base models in bases/, anew
 PYTHON ?= python3
 SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
-DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
-RUNS := runs/$(DEMO)
-RESULTS := results/$(DEMO)
 
-.PHONY: demo paper test lint bench clean
+.PHONY: demo bases paper test lint bench clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -27,18 +25,12 @@ RESULTS := results/$(DEMO)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-# An interrupted demo resumes from its checkpoints. A finished run is only sampled again.
-resume = $(if $(wildcard $(1)/checkpoint.pt),--resume)
-run = --run $(RUNS)/$(1) --seed $(SEED) $(call resume,$(RUNS)/$(1))
+# An interrupted demo resumes from its checkpoints. BASE=scratch pretrains the bases too.
 demo: .venv/installed
-	$(BIN)/python pretrain.py $(call run,base)
-	$(BIN)/python grpo.py --base $(RUNS)/base $(call run,grpo)
-	$(BIN)/python passk.py $(RUNS)/base $(RUNS)/grpo --out $(RESULTS)/countdown --seed $(SEED)
-	$(BIN)/python pretrain.py --task carry $(call run,base-carry)
-	$(BIN)/python prorl.py --steps 40 --base $(RUNS)/base-carry $(call run,prorl)
-	$(BIN)/python passk.py $(RUNS)/base-carry $(RUNS)/prorl --task carry --problems 100 \
-		--out $(RESULTS)/carry --seed $(SEED)
-	$(BIN)/python -m tools.panels $(RESULTS)/countdown $(RESULTS)/carry --out $(RESULTS)/passk.png
+	$(BIN)/python -m tools.demo --seed $(SEED) $(if $(filter scratch,$(BASE)),--scratch)
+
+bases: .venv/installed
+	$(BIN)/python -m tools.bases
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2

@@ -19,8 +19,9 @@ the student which solutions the teacher prefers. So this is not sampling from π
 
     python -m extras.distill                        15 minutes with one thread, the teacher included
                                                     held-out pass@1 from about 0.17 to about 0.24
-    python -m extras.distill --teacher runs/base    the base is its own teacher: what is left is
-                                                    the effect of the selection
+    python -m extras.distill --teacher bases/countdown
+                                                    the base is its own teacher: what is left is the
+                                                    effect of the selection
 """
 
 from dataclasses import dataclass

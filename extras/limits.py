@@ -12,7 +12,7 @@
 and the creativity index that ProRL uses (creativity.py): how little of an answer occurs in the
 pretraining corpus.
 
-    python -m extras.limits runs/base runs/grpo        1 minute on two CPU cores, after passk.py
+    python -m extras.limits bases/countdown runs/grpo    1 minute on two CPU cores, after passk.py
 
 Reads `--samples`, the completions that passk.py wrote, and writes tables and pictures to `--out`.
 The first run is the base, and each other run is compared with it. If the default samples are

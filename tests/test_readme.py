@@ -52,6 +52,7 @@ def run(script, options, cwd):
 
 def test_every_command_of_the_readme_runs(tmp_path):
     found = [tuple(command) for command in commands(README)]
+    (tmp_path / "bases").symlink_to(ROOT / "bases")
     assert len(found) >= 15
     seen = set()
     for script, *options in dict.fromkeys(found):  # each once, where it stands first
