@@ -149,7 +149,7 @@ class Countdown(Task):
     name = "countdown"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 1300
+    pretrain_steps = 1600
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
