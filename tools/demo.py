@@ -93,7 +93,8 @@ class Story(threading.Thread):
         self.log, self.after = log, after
         finished = [part for part in parts if part.run and part.done() == 1]  # by an earlier demo
         self.parts = [part for part in parts if part not in finished]
-        self.now, self.process, self.problem, self.began = None, None, None, time.monotonic()
+        self.now, self.process, self.problem = self.parts[0], None, None
+        self.began = time.monotonic()
 
     def run(self):
         with open(self.log, "w", encoding="utf-8") as log:
@@ -107,7 +108,7 @@ class Story(threading.Thread):
 
     def left(self):
         """Seconds, by the pace so far."""
-        if not self.is_alive() or self.now is None:
+        if not self.is_alive():
             return 0.0
         i, done = self.parts.index(self.now), self.now.done()
         before = sum(part.seconds for part in self.parts[:i]) + done * self.now.seconds
@@ -194,13 +195,14 @@ def demo(wanted):
         story.start()
     try:
         watch(both, time.monotonic())
-    except BaseException:  # Ctrl-C: each command saves its run and ends
-        for story in both:
+    except (KeyboardInterrupt, SystemExit):
+        print("\nstopped; the same command goes on from here")
+        raise
+    finally:
+        for story in both:  # each command saves its run and ends
             if story.process and story.process.poll() is None:
                 story.process.send_signal(signal.SIGTERM)
                 story.process.wait()
-        print("\nstopped; the same command goes on from here")
-        raise
     if problems := [story.problem for story in both if story.problem]:
         fail("; ".join(problems))
     for story in both:
