@@ -7,7 +7,6 @@ has none here, because its function needs a model or a sampler, has only the tes
 import random
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 
 from course.replay import call
@@ -72,6 +71,11 @@ class Draw:
         kept = dict(rewards=rewards, ended=ended, lengths=lengths, max_tokens=6, mask=self.mask)
         return SimpleNamespace(**kept, correct=rewards == 1, logp=self.tokens() - 2)
 
+    def right_and_wrong(self):
+        """What `preference_pairs` reads of a rollout of four problems."""
+        correct, ended = (torch.rand(2, 4, 6, generator=self.generator) < 0.6).unbind()
+        return SimpleNamespace(correct=correct, ended=ended)
+
     def problem(self, name):
         task = TASKS[name]
         return task.sample(self.rng, self.rng.choice(task.levels))
@@ -92,8 +96,19 @@ def seeded_gpt(seed):
     return f"(torch.manual_seed({seed}), GPT(1, 16, 2, 32).double())[1]"
 
 
+AFTER_A_RESET = """def after_a_reset(old, new):
+    reference, policy = torch.nn.Linear(2, 3, False), torch.nn.Linear(2, 3, False)
+    optimizer = torch.optim.AdamW(policy.parameters())
+    policy(torch.ones(2)).sum().backward()
+    optimizer.step()
+    reference.weight.data, policy.weight.data = old, new.clone()
+    reset_reference(reference, policy, optimizer, False)
+    policy.weight.data.zero_()
+    return reference.weight.data, len(optimizer.state)
+"""
+
 # {tag: (a function of a Draw that gives the arguments, indices of those with a gradient, the
-# expression that is called; default: the item's function)}
+# expression or definition that is called; default: the item's function)}
 INPUTS = {
     "PPO (1)": (
         lambda d: [d.ids(20)[:, 0], d.ids(20)], [], lambda d: seeded_gpt(d.rng.randrange(99))
@@ -140,6 +155,19 @@ INPUTS = {
     "RLVR ΔSE": (lambda d: [d.number(0.5, 1), d.number(0, 0.5)], []),
     "ProRL creativity": (
         lambda d: [d.near("12+3*(4-1)"), code("ngrams(['12+3*5', '(4-1)*2+3'], (1, 2, 3))")], []),
+    "ProRL reset": (
+        lambda d: [d.normal(3, 2), d.normal(3, 2)], [], lambda d: AFTER_A_RESET),
+    "RLVR PPL": (
+        lambda d: [
+            code(f"(torch.manual_seed({d.rng.randrange(99)}), pretrain.GPT(1, 16, 2).double())[1]"),
+            code("pretrain.TASKS['countdown']"),
+            code(repr([tuple(d.problem("countdown")) for _ in range(3)])),
+            ["1+2", "9*8-7*(6-5)", "4"]], [],
+        lambda d: "lambda model, task, rows, texts: "
+        "perplexity(model, task, [task.problem(*row[1:]) for row in rows], texts)"),
+    "preference pairs": (lambda d: [d.right_and_wrong()], []),
+    "held-out problems": (
+        lambda d: [code("TASKS['countdown']"), [4], d.rng.randint(5, 20), d.rng.randrange(99)], []),
     "expression": (lambda d: [d.near(TASKS["code"].solve(d.problem("code"))), 7], []),
     "verify countdown": (
         lambda d: d.judged("countdown"), [], lambda d: "TASKS['countdown'].verify"),
@@ -175,5 +203,3 @@ def examples(item, seed, n=3):
         found.append(one | call(one))
     return found
 
-
-__all__ = ["INPUTS", "examples", "np"]

@@ -39,8 +39,8 @@ def drops_to_nobody():
         return False
     try:
         tried = subprocess.run(
-            [sys.executable, "-c", "import torch"], user=NOBODY, group=NOBODY, extra_groups=[],
-            cwd="/", env={"HOME": "/", "OMP_NUM_THREADS": "1"}, capture_output=True, check=False,
+            [sys.executable, "-c", ""], user=NOBODY, group=NOBODY, extra_groups=[],
+            cwd="/", env={"HOME": "/"}, capture_output=True, check=False,
         )  # fmt: skip
     except OSError:
         return False
