@@ -1,11 +1,11 @@
 """Homework from this repository.
 
-    python -m course make OUT --preset grpo               the student's folder
-    python -m course grade SUBMISSION --preset grpo       the points, and what is wrong
-    python -m course bundle OUT --preset grpo --platform gradescope
-    python -m course bug OUT --seed 3                     a copy with one planted bug
-    python -m course solution "GRPO (3)"                  the reference, and what goes wrong
-    python -m course zoo                                  plants every bug; a test must catch each
+python -m course make OUT --preset grpo               the student's folder
+python -m course grade SUBMISSION --preset grpo       the points, and what is wrong
+python -m course bundle OUT --preset grpo --platform gradescope
+python -m course bug OUT --seed 3                     a copy with one planted bug
+python -m course solution "GRPO (3)"                  the reference, and what goes wrong
+python -m course zoo                                  plants every bug; a test must catch each
 """
 
 import argparse

@@ -3,18 +3,21 @@
 import ast
 import hashlib
 import json
+import os
+import queue
 import random
 import secrets
 import shutil
+import subprocess
+import sys
 import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from course.grade import WORKERS, copy_reference, read_answer
+from course.grade import WORKERS, copy_reference
 from course.handout import ALWAYS, imported_files, new_folder
 from course.items import ROOT, item_of
-from course.sandbox import run
 from course.stubs import definitions, find
 from course.zoo import all_bugs, lines_of, planted
 from support.settings import fail
@@ -155,30 +158,62 @@ def inside(bug, function, source):
 # All bugs, for the suite
 
 
-def catch(bug):
+class Server:
+    """A process that has imported torch and pytest, and forks for each bug."""
+
+    def __init__(self):
+        command = [sys.executable, "-B", str(ROOT / "course" / "referee.py"), "serve"]
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        quiet = dict(OMP_NUM_THREADS="1", PYTHONDONTWRITEBYTECODE="1")
+        self.process = subprocess.Popen(command, cwd="/", env=os.environ | quiet, **pipes)
+
+    def run(self, **job):
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        self.process.stdout.readline()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def catch(bug, server):
     """Plant a bug and run its tests -> whether one of them fails, and what it says."""
     with tempfile.TemporaryDirectory(prefix="course-") as directory:
-        tree, scratch = Path(directory) / "tree", Path(directory) / "scratch"
-        Path(directory).chmod(0o755)
+        tree, answer = Path(directory) / "tree", Path(directory) / "answer.json"
         copy_reference(tree)
         file = tree / bug.file
         file.write_text(planted(bug, file.read_text(encoding="utf-8")), encoding="utf-8")
-        job = {"examples": [], "tests": bug.tests, "stop": ["-x"]}
-        (tree / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        word = secrets.token_hex(16)
-        ended = run(
-            ["-B", "referee.py", "job.json", "{answer}"], tree, scratch, SECONDS,
-            given=word.encode() + b"\n",
-        )  # fmt: skip
-    _, tests = read_answer(ended.answer, word)
+        server.run(folder=str(tree), tests=bug.tests, seconds=SECONDS, answer=str(answer))
+        tests = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
     if not tests:
-        return False, f"its tests did not run: {ended.output.strip()[-200:]}"
+        return False, "its tests did not run"
     failed = {name: test for name, test in tests.items() if test["outcome"] == "failed"}
     if not failed:
         return False, "all its tests pass"
     name, test = next(iter(failed.items()))
     says = " ".join(test["text"].split())
     return test["error"] in PROPERTY, f"{name.split('::')[1]}: {test['error']}: {says}"
+
+
+def catch_all(bugs):
+    """Yields (bug, whether it is caught, what the test says) of each bug, in order."""
+    servers = queue.SimpleQueue()
+    for _ in range(WORKERS):
+        servers.put(Server())
+
+    def one(bug):
+        server = servers.get()
+        try:
+            return bug, *catch(bug, server)
+        finally:
+            servers.put(server)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        yield from pool.map(one, bugs)
+    for _ in range(WORKERS):
+        servers.get().close()
 
 
 def zoo(names, only_check):
@@ -197,12 +232,11 @@ def zoo(names, only_check):
     if only_check:
         print(f"{len(chosen) - len(stale)} of {len(chosen)} bugs can be planted")
         return 1 if stale else 0
+    living = [bug for bug in chosen if bug not in stale]
     caught, width = 0, max(len(bug.name) for bug in chosen)
-    with ThreadPoolExecutor(WORKERS) as pool:
-        living = [bug for bug in chosen if bug not in stale]
-        for bug, (yes, says) in zip(living, pool.map(catch, living), strict=True):
-            caught += yes
-            sign = "caught " if yes else "MISSED "
-            print(f"{sign} {bug.level}  {bug.name:{width}}  {bug.file:16}  {says[:200]}", flush=True)
+    for bug, yes, says in catch_all(living):
+        caught += yes
+        sign = "caught" if yes else "MISSED"
+        print(f"{sign}  {bug.level}  {bug.name:{width}}  {bug.file:16}  {says[:200]}", flush=True)
     print(f"planted {len(living)}, caught {caught}")
     return 0 if caught == len(chosen) else 1

@@ -1,7 +1,7 @@
 """Compare your functions with recorded examples.
 
-    python check.py                 every function of the assignment
-    python check.py "GRPO (3)"      one of them
+python check.py                 every function of the assignment
+python check.py "GRPO (3)"      one of them
 """
 
 import json

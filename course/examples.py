@@ -202,4 +202,3 @@ def examples(item, seed, n=3):
         one |= {"call": expression[0](draw) if expression else item.function, "grad": grad}
         found.append(one | call(one))
     return found
-

@@ -61,7 +61,9 @@ def as_junit(grade):
 
 def printable(text):
     """XML allows no control characters but the tab and the ends of lines."""
-    return "".join(c if c.isprintable() or c in "\t\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return "".join(
+        c if c.isprintable() or c in "\t\n" else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
 
 
 def as_gradescope(grade):

@@ -153,4 +153,3 @@ def as_json(one):
 def from_json(data):
     items = [item_of(tag, points, hidden) for tag, points, hidden in data["items"]]
     return Assignment(data["title"], items, data["whole"])
-

@@ -46,7 +46,5 @@ def lines_of(bug, source):
     """The numbers of the lines that the bug has changed, in a source that has it."""
     first = source[: source.index(bug.new)].count("\n") + 1
     before, after = bug.old.split("\n"), bug.new.split("\n")
-    changed = [
-        i for i, line in enumerate(after) if len(before) != len(after) or line != before[i]
-    ]
+    changed = [i for i, line in enumerate(after) if len(before) != len(after) or line != before[i]]
     return [first + i for i in changed]
