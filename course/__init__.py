@@ -1,1 +1,1 @@
-"""Homework: make an assignment from any set of equations, grade it, plant a bug, show a solution."""
+"""Homework: make an assignment, grade it, plant a bug, show a solution."""

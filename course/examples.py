@@ -150,7 +150,7 @@ INPUTS = {
     "KL k2": (lambda d: [d.tokens(), d.tokens()], [0]),
     "ProRL L": (lambda d: d.objective(), [0]),
     "RLVR (2)": (
-        lambda d: [20, torch.tensor([d.rng.randint(0, 20) for _ in range(5)]), d.rng.randint(1, 20)],
+        lambda d: [20, torch.randint(0, 21, (5,), generator=d.generator), d.rng.randint(1, 20)],
         []),
     "RLVR ΔSE": (lambda d: [d.number(0.5, 1), d.number(0, 0.5)], []),
     "ProRL creativity": (

@@ -161,9 +161,13 @@ def readme(assignment):
     return "\n".join(parts)
 
 
+def points(n):
+    return "1 point" if n == 1 else f"{n} points"
+
+
 def section(item):
     hidden = ", hidden" if item.hidden else ""
-    lines = [f"## {item.name} ({item.points} points{hidden})", ""]
+    lines = [f"## {item.name} ({points(item.points)}{hidden})", ""]
     lines += [f"Write `{item.function}` in [`{item.path}`]({item.path}).", ""]
     for row in item.rows:
         if row.equation:
@@ -174,7 +178,7 @@ def section(item):
     tree = ast.parse((ROOT / item.path).read_text(encoding="utf-8"))
     function = find(tree, item.function)
     if text := ast.get_docstring(function):
-        lines += [f"{textwrap.indent(text, '> ')}", ""]
+        lines += [f"{textwrap.indent(text, '> ', lambda _: True)}", ""]
     return "\n".join([*lines, f'Test it alone: `python check.py "{item.name}"`.', ""])
 
 
@@ -186,7 +190,7 @@ def section_of_whole(assignment):
         "passk.py": "a curve that is the one of the samples it was made from",
     }.get(script, f"pass@1 of at least {whole.LEARNT} on held-out problems; the base has 0.06")
     return f"""\
-## The whole ({assignment.whole} points)
+## The whole ({points(assignment.whole)})
 
 All functions together, from the small base in `runs/base`, in less than a minute:
 

@@ -44,7 +44,7 @@ def cut(source, name, message):
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     first = function.body[0].end_lineno if body is not function.body else body[0].lineno - 1
     indent = " " * function.body[0].col_offset
-    stub = f"{indent}raise NotImplementedError({message!r})"
+    stub = f'{indent}raise NotImplementedError("{message}")'
     return "\n".join([*lines[:first], stub, *lines[function.end_lineno :]]) + "\n"
 
 

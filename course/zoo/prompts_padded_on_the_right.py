@@ -7,7 +7,7 @@ BUG = Bug(
     level=2,
     symptom="A base that was trained elsewhere solves almost nothing.",
     shows="held_out_pass_at_1",
-    test="test_rollout.py::test_prompts_are_padded_on_the_left",
+    test="test_rollout.py::test_prompts_are_left_padded_to_the_tasks_width",
     why=(
         "Training pads on the right out of habit. In generation the last token of the prompt "
         "has to be at the end."

@@ -7,6 +7,6 @@ BUG = Bug(
     level=2,
     symptom="The score of a completion depends on how long the others are.",
     shows="held_out_accuracy in metrics.csv",
-    test="test_reward_model.py::test_the_score_is_read_after_the_last_token",
+    test="test_reward_model.py::test_the_score_is_read_at_the_last_token_and_not_after_it",
     why="The last column belongs to the longest completion only.",
 )

@@ -7,6 +7,6 @@ BUG = Bug(
     level=3,
     symptom="The texts of completions that did not end lack their last character.",
     shows="samples.txt",
-    test="test_rollout.py::test_a_rollout_is_made_of_what_was_sampled",
+    test="test_rollout.py::test_a_rollout_keeps_its_contract_however_it_is_cut",
     why="Only a completion that ended has an end-of-text token to remove.",
 )
