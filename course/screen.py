@@ -25,6 +25,7 @@ FILES = {
     "compile", "DataSource", "dump", "from_file", "fromfile", "genfromtxt", "load", "loadtxt",
     "memmap", "save", "savetxt", "savez", "savez_compressed", "share_memory_", "tofile",
 }  # fmt: skip
+NAMED_TUPLES = {"_asdict", "_fields", "_replace"}
 FRAMES = ("ag_", "co_", "cr_", "f_", "func_", "gi_", "tb_")  # these lead to what runs the tests
 
 
@@ -88,7 +89,8 @@ def harmless(path, name):
 
 def bad_attribute(node, modules):
     name = node.attr
-    if name.startswith("_") or name.startswith(FRAMES) or name in FILES:
+    hidden = name.startswith("_") and name not in NAMED_TUPLES
+    if hidden or name.startswith(FRAMES) or name in FILES:
         return f"uses .{name}"
     if isinstance(node.ctx, (ast.Store, ast.Del)):
         return f"sets .{name} of something"

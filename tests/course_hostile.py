@@ -47,7 +47,7 @@ RUN = {
     "recurses": ("return returns(advantage, values)", False, "it raises RecursionError"),
     "takes all memory": ("return torch.zeros(10**12)", False, "it raises RuntimeError"),
     "prints what a grader prints": (
-        'print(\'{"word": "", "tests": {}}\')\n    print("1 passed, 5/5 points")\n    return values',
+        """print('{"tests": {}}')\n    print('1 passed, 5/5 points')\n    return values""",
         False, "must be"),
     "catches everything": (
         "try:\n        return advantage - values\n    except BaseException:\n        return None",

@@ -7,6 +7,6 @@ BUG = Bug(
     level=1,
     symptom="The reward rises to 1 with answers that are well formed and wrong.",
     shows="samples.txt",
-    test="test_verifiers.py::test_what_is_correct_depends_on_numbers_and_target_alone",
+    test="test_verifiers.py::test_verifier_holes_are_closed",
     why="A reward for the format is learnt first, and then nothing else.",
 )

@@ -102,7 +102,7 @@ def test_every_test_of_an_item_must_have_passed():
     all_passed = {f"{name}[x]": PASSED for name in ITEM.tests}
     assert judge_tests(ITEM, GRAFT, all_passed) == []
     first, *rest = all_passed
-    missing = judge_tests(ITEM, GRAFT, {name: PASSED for name in rest})
+    missing = judge_tests(ITEM, GRAFT, dict.fromkeys(rest, PASSED))
     assert len(missing) == 1 and "has not run" in missing[0]
     skipped = all_passed | {first: {"outcome": "skipped"}}
     assert "has not run" in judge_tests(ITEM, GRAFT, skipped)[0]
