@@ -22,7 +22,7 @@ from course.stubs import definitions, find
 from course.zoo import all_bugs, lines_of, planted
 from support.settings import fail
 
-SECONDS = 200  # for the tests of one bug
+SECONDS = 100  # of the processor, for the tests of one bug
 PROPERTY = ("AssertionError", "Failed")  # a test that says which property broke
 
 # --------------------------------------------------------------------------------------------------
