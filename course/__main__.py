@@ -12,12 +12,13 @@ import argparse
 import json
 from pathlib import Path
 
-from course import bugs, bundles, formats, handout
-from course.grade import grade
-from course.items import PRESETS, assignment, from_json
 from support.files import whole_file
 from support.settings import fail
 from support.streams import prepare_streams
+
+from course import bugs, bundles, formats, handout
+from course.grade import grade
+from course.items import PRESETS, assignment, from_json
 
 
 class Parser(argparse.ArgumentParser):

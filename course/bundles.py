@@ -9,10 +9,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from support.settings import fail
+
 from course.grade import FOLDERS
 from course.handout import new_folder
 from course.items import ROOT, as_json
-from support.settings import fail
 
 HOUSE = "rlvr"  # the folder of the repository within the bundle
 PACKAGES = "torch tiktoken numpy tqdm filelock matplotlib pytest hypothesis"

@@ -50,6 +50,12 @@ class Draw:
         rewards[1] = rewards[1, 0]
         return rewards
 
+    def solved(self):
+        """Rewards of 0 and 1 of three groups; one of them has no right completion."""
+        solved = (torch.rand(3, 8, generator=self.generator) < 0.4).double()
+        solved[1] = 0.0
+        return solved
+
     def number(self, low, high):
         return round(self.rng.uniform(low, high), 3)
 
@@ -135,6 +141,13 @@ INPUTS = {
     "GRPO (3)": (lambda d: d.objective(), [0]),
     "GRPO mean": (lambda d: [d.mask.double(), 6], []),
     "GRPO Â": (lambda d: [d.rewards()], []),
+    "GRPO ρ": (lambda d: [d.tokens(), d.tokens(), d.mask], [0]),
+    "GSPO s": (lambda d: [d.tokens(), d.tokens(), d.mask], [0]),
+    "CISPO J": (lambda d: d.objective(), [0]),
+    "NSR Â": (lambda d: [d.rewards()], []),
+    "W-REINFORCE Â": (lambda d: [d.rewards(), d.number(0.1, 0.9)], []),
+    "MaxRL Â": (lambda d: [d.solved()], []),
+    "Pass@k Â": (lambda d: [d.solved(), d.rng.randint(2, 4)], []),
     "GRPO (4)": (lambda d: [d.tokens() - 2, d.tokens() - 2], [0]),
     "Dr.GRPO Â": (lambda d: [d.rewards()], []),
     "Dr.GRPO mean": (lambda d: [d.mask.double(), 6], []),

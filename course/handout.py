@@ -1,7 +1,7 @@
 """`make`: a student's folder, with everything that runs and without the solutions.
 
 An equation may stand twice. So only the files that the assignment needs are in the folder, and
-`TWINS` and `LINES` name what else holds a solution and is cut with it.
+`TWINS` names what else holds a solution and is cut with it.
 """
 
 import ast
@@ -9,31 +9,22 @@ import json
 import shutil
 import textwrap
 
+from support.files import make_directory
+from support.settings import fail
+
 from course import whole
 from course.examples import examples
 from course.items import ROOT, as_json
 from course.stubs import blank_header, cut, find
-from support.files import make_directory
-from support.settings import fail
 
 # Functions that hold the same equation. If one is cut, all are.
 TWINS = (
     {"grpo.py:grpo_objective", "prorl.py:prorl_objective", "ppo.py:clipped_objective"},
-    {"grpo.py:grpo_objective", "ppo.py:probability_ratio"},
+    {"grpo.py:token_ratio", "ppo.py:probability_ratio"},
     {"grpo.py:token_mean", "ppo.py:token_mean"},
     {"grpo.py:group_advantage", "grpo.py:centred_advantage"},
     {"grpo.py:kl_k1", "ppo.py:sampled_kl", "ppo.py:full_kl"},
 )
-# {function: lines elsewhere that hold its solution: (file, old, new)}
-LINES = {
-    "grpo.py:grpo_objective": [
-        (
-            "grpo.py",
-            "ratio = finite_exp(logp - logp_old)  # again, for the log",
-            "ratio = torch.ones_like(logp)  # cut: the ratio is yours to write",
-        )
-    ]
-}
 ALWAYS = ("pyproject.toml", "constraints.txt", "LICENSE")
 SEED, PUBLIC = 0, 4  # of the student's examples, and how many of each item
 
@@ -77,10 +68,6 @@ def without_solutions(path, source, items):
     """The text of a file of the student's folder."""
     for function, message in solutions(items).get(path, {}).items():
         source = cut(source, function, message)
-    for item in items:
-        for file, old, new in LINES.get(f"{item.path}:{item.function}", ()):
-            if file == path:
-                source = source.replace(old, new)
     tags = [row.tag for item in items for row in item.rows if item.path == path]
     return blank_header(source, {tag if tag == "BT" else tag.split()[-1] for tag in tags})
 

@@ -1,13 +1,14 @@
 """What can be homework: the rows of EQUATIONS.md, and a few functions without an equation.
 
 An item is a function. It is cut out of the student's copy, and it is graded by itself. If two tags
-stand in one function, as GRPO (3) and GRPO ρ do, they are one item, named by the first.
+stand in one function they are one item, named by the first.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
 from support.settings import fail
+
 from tools.equations import Row, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,8 +75,9 @@ VERIFIERS = [
         "held-out problems", "held_out_problems", "verifiers.py",
         ["test_the_split_is_a_property_of_the_problem",
          "test_held_out_problems_have_prompts_of_their_own",
-         "test_a_level_with_too_few_problems_says_so"],
-        "n distinct problems of the held-out split, the same for every model",
+         "test_held_out_problems_come_in_equal_shares_of_the_levels",
+         "test_small_levels_give_what_they_have_and_say_so"],
+        "n distinct held-out problems, the same for every model, in equal shares of the levels",
     ),
     without_equation(
         "preference pairs", "preference_pairs", "reward_model.py",
@@ -91,7 +93,7 @@ PRESETS = {
     },
     "passk": {"RLVR (2)": 4, "RLVR PPL": 3, "RLVR ΔSE": 1, WHOLE: 2},
     "grpo": {
-        "GRPO Â": 2, "GRPO mean": 1, "GRPO (4)": 2, "GRPO (3)": 4, "Dr.GRPO Â": 1,
+        "GRPO Â": 2, "GRPO mean": 1, "GRPO ρ": 1, "GRPO (4)": 2, "GRPO (3)": 4, "Dr.GRPO Â": 1,
         "Dr.GRPO mean": 1, "RLOO A": 1, "DAPO mean": 1, "DAPO R_length": 2, WHOLE: 3,
     },
     "ppo": {

@@ -13,6 +13,8 @@ import json
 import random
 from pathlib import Path
 
+from support.run import load_checkpoint
+
 import numpy as np
 import torch
 
@@ -21,7 +23,6 @@ import pretrain
 from model import load_model
 from reward_model import RewardModel, collect_pairs, evaluate
 from rollout import pass_at_1
-from support.run import load_checkpoint
 from verifiers import TASKS, held_out_problems
 
 TASK, LEVELS = "chain", "5-7"
@@ -42,7 +43,7 @@ RUNS = {  # file: options of the run
 }  # fmt: skip
 ALGORITHMS = {
     "Dr.GRPO": "dr-grpo", "RLOO": "rloo", "ReMax": "remax", "REINFORCE++": "reinforce++",
-    "DAPO": "dapo",
+    "DAPO": "dapo", "GSPO": "gspo", "CISPO": "cispo",
 }  # fmt: skip
 LEARNT = 0.4  # pass@1 on held-out problems; the base has 0.06
 ORDERED = 0.75  # held-out pairs in the right order; a coin has 0.5

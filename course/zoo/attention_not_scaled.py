@@ -2,14 +2,14 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="q = q / math.sqrt(D)",
-    new="q = q / D",
-    level=2,
-    symptom="Sampling and update differ from pretraining, so a good base samples badly.",
-    shows="held_out_pass_at_1 against loss",
-    test="test_model.py::test_at_states_equals_the_uncached_model",
+    old="attn_mask=visible)",
+    new="attn_mask=visible, scale=1.0)",
+    level=3,
+    symptom="Pretraining is slower at first, and a wide model learns worse than a narrow one.",
+    shows="nothing: no curve and no metric",
+    test="test_model.py::test_attention_is_the_textbook_formula",
     why=(
-        "The scale of attention is 1/√D. Two implementations of one thing have to be compared"
-        " in a test."
+        "Without 1/√D the scores of attention grow with the width of a head, and the softmax "
+        "sees one token only."
     ),
 )

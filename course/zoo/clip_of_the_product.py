@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="grpo.py",
-    old="surrogate = torch.minimum(ratio * advantage, clipped * advantage)",
-    new="surrogate = (ratio * advantage).clamp(1 - eps_low, 1 + eps_high)",
+    old="surrogate = torch.minimum(rho * advantage, clipped * advantage)",
+    new="surrogate = (rho * advantage).clamp(1 - eps_low, 1 + eps_high)",
     level=2,
     symptom="The policy learns next to nothing: most tokens have no gradient.",
     shows="grad_norm in metrics.csv is far too small",

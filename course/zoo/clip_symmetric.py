@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="grpo.py",
-    old="clipped = ratio.clamp(1 - eps_low, 1 + eps_high)",
-    new="clipped = ratio.clamp(1 - eps_low, 1 + eps_low)",
+    old="clipped = rho.clamp(1 - eps_low, 1 + eps_high)",
+    new="clipped = rho.clamp(1 - eps_low, 1 + eps_low)",
     level=3,
     symptom="--eps-high has no effect. DAPO's clip-higher is the clip of GRPO.",
     shows=("clipped_up in metrics.csv counts with the right ε, so nothing: no curve and no metric"),

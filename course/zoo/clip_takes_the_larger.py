@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="grpo.py",
-    old="surrogate = torch.minimum(ratio * advantage, clipped * advantage)",
-    new="surrogate = torch.maximum(ratio * advantage, clipped * advantage)",
+    old="surrogate = torch.minimum(rho * advantage, clipped * advantage)",
+    new="surrogate = torch.maximum(rho * advantage, clipped * advantage)",
     level=2,
     symptom="With --epochs 4 the ratio runs away: the clip no longer ends any push.",
     shows="ratio_max in metrics.csv",

@@ -2,7 +2,7 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="grpo.py",
-    old="surrogate = torch.minimum(ratio * advantage, clipped * advantage)",
+    old="surrogate = torch.minimum(rho * advantage, clipped * advantage)",
     new="surrogate = clipped * advantage",
     level=2,
     symptom=(

@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old=("mask[rows, t] = writing\n"),
-    new=("mask[rows, t] = writing & (y != EOS)\n"),
+    old="mask = end.cumsum(dim=-1) - end.long() == 0",
+    new="mask = end.cumsum(dim=-1) == 0",
     level=1,
     symptom="Completions get longer and longer: nothing teaches the policy to end.",
     shows="length in metrics.csv rises, ended falls",

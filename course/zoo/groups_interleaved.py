@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="outputs[:, -1].repeat_interleave(G, dim=0)",
-    new="outputs[:, -1].repeat(G, 1)",
+    old="[:, -1].repeat_interleave(G, dim=0)",
+    new="[:, -1].repeat(G, 1)",
     level=1,
     symptom=(
         "With one problem all is well. With several the first token of a completion belongs "

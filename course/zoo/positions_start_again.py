@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="start = 0 if cache is None else cache.prompt[0][0].shape[-2] + cache.length",
-    new="start = 0 if cache is None else cache.prompt[0][0].shape[-2]",
+    old="self.position_embedding(position[start:end])",
+    new="self.position_embedding(position[: end - start])",
     level=1,
     symptom=(
         "Samples are nonsense after the first character, although the loss of pretraining is fine."

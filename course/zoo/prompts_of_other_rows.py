@@ -2,17 +2,17 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="b, g = kept // G, kept % G",
-    new="b, g = kept % len(self.prompt[0][0]), kept // len(self.prompt[0][0])",
+    old="cache.select(left // g, columns",
+    new="cache.select(left % g, columns",
     level=2,
     symptom=(
         "Samples are fine until the first completions end. Then the rest continues another "
         "problem's prompt."
     ),
     shows="samples.txt; ratio_mean in metrics.csv at the first step",
-    test="test_model.py::test_cached_logits_equal_uncached_and_survive_dropped_rows",
+    test="test_model.py::test_sampled_log_probs_equal_teacher_forced_ones",
     why=(
-        "Row i of (B, G) is problem i // G. With repeat in place of repeat_interleave it "
-        "would be i % B."
+        "Completion i of groups of g is in row i // g. The other part, i % g, is its place in"
+        " the group."
     ),
 )

@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="grpo.py",
-    old="ratio = finite_exp(logp - logp_old)  # GRPO ρ",
-    new="ratio = finite_exp(logp_old - logp)  # GRPO ρ",
+    old="return finite_exp(logp - logp_old)  # GRPO ρ",
+    new="return finite_exp(logp_old - logp)  # GRPO ρ",
     level=1,
     symptom="The reward falls from the first step on.",
     shows="reward in metrics.csv falls",

@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="first = at_prompt[:, None, -1:]",
-    new="first = at_prompt[:, None, :1]",
+    old="before_y = outputs[:, None, P - 1 : P]",
+    new="before_y = outputs[:, None, :1]",
     level=2,
     symptom="The ratio of first tokens is far from 1 at the first step.",
     shows="ratio_max in metrics.csv at the first step",

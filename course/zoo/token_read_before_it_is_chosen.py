@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="self.transform(completions[..., :-1], Cache(keys_values))",
-    new="self.transform(completions[..., 1:], Cache(keys_values))",
+    old="return self.read(prompts, completions[..., :-1])",
+    new="return self.read(prompts, completions[..., 1:])",
     level=2,
     symptom=(
         "The update sees each token before it is chosen. Its log-probabilities are not those "

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from course.examples import INPUTS, examples
-from course.handout import LINES, TWINS, make, solutions
+from course.handout import TWINS, make, solutions
 from course.items import PRESETS, ROOT, WHOLE, all_rows, as_json, assignment, from_json, item_of
 from course.replay import judge
 from course.stubs import find, is_stub
@@ -49,17 +49,12 @@ def test_no_solution_is_in_the_folder(tmp_path, chosen):
                 assert tagged
                 for node in tagged:
                     assert ast.unparse(node) not in found, f"{row.tag}: {ast.unparse(node)}"
-        for _, old, _ in LINES.get(f"{item.path}:{item.function}", ()):
-            assert all(old not in p.read_text() for p in files if p.suffix == ".py")
 
 
 def test_what_is_cut_along_is_there():
-    for place in set().union(*TWINS) | LINES.keys():
+    for place in set().union(*TWINS):
         path, _, name = place.partition(":")
         assert find(ast.parse((ROOT / path).read_text()), name), place
-    for lines in LINES.values():
-        for path, old, _ in lines:
-            assert (ROOT / path).read_text().count(old) == 1, old
 
 
 def test_twins_are_cut_along():
