@@ -1,5 +1,7 @@
 # make demo   both stories in one picture: RL narrows on countdown and expands on carry
 # make test   everything the tests need, then the tests
+# make zoo    every bug of course/zoo planted, one after the other: a test must catch each
+# make test-course   every assignment that course/ can make, graded
 # make lint   ruff, and the direction of imports
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 # make bases  the two base models in bases/, anew
@@ -8,7 +10,7 @@ SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
 
-.PHONY: demo bases paper test lint bench clean
+.PHONY: demo bases paper test zoo test-course lint bench clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -34,6 +36,12 @@ bases: .venv/installed
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2
+
+zoo: .venv/installed-tests
+	$(BIN)/python -m course zoo
+
+test-course: .venv/installed-tests
+	$(BIN)/python -m pytest -q -n 2 tests/course_matrix.py
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

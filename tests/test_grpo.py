@@ -13,6 +13,7 @@ from support.tokenizer import VOCAB_SIZE
 
 import pytest
 import torch
+from helpers import checkpoint, equal
 from tiny import (
     F64,
     G,
@@ -702,6 +703,16 @@ def test_the_kl_alone_pulls_the_policy_to_the_reference():
     assert distance() < 0.7 * before, "a KL of the wrong sign would drive them apart"
     after = reference.state_dict().values()
     assert all(torch.equal(a, b) for a, b in zip(before_reference.values(), after, strict=True))
+
+
+def test_the_reference_of_a_run_stays_the_base(base, tmp_path):
+    """The policy moves. A reference that is the policy would move along, and the KL would be 0."""
+    where = dict(base=str(base), run=str(tmp_path / "run"), device="cpu")
+    size = dict(steps=2, problems=4, group=4, lr=0.01, beta=0.1, unended_penalty=1.0)
+    grpo.train(grpo.Settings(**where, **size))
+    start, end = checkpoint(base), checkpoint(tmp_path / "run")
+    assert not equal(end["model"], start["model"])
+    assert equal(end["reference"], start["model"]), "the reference is no longer the base"
 
 
 # --------------------------------------------------------------------------------------------------

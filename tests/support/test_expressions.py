@@ -6,7 +6,7 @@ from collections import Counter
 from support.expressions import counts, evaluate_expression, roots, write_expression
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny import all_trees, pythons_value, with_fewest_parentheses
 
@@ -15,6 +15,8 @@ NUMBERS = [(2, 3, 7), (1, 1, 4), (5, 5, 5), (1, 2, 5, 9), (2, 2, 3, 3)]
 
 @settings(max_examples=1000)
 @given(st.text(alphabet="1239+-*()", max_size=14))
+@example("9-3-2")
+@example("9-(3-2)-1*2-3")
 def test_the_parser_agrees_with_pythons(text):
     assert evaluate_expression(text) == pythons_value(text)
 

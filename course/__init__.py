@@ -1,0 +1,1 @@
+"""Homework: make an assignment, grade it, plant a bug, show a solution."""

@@ -1,0 +1,12 @@
+from course.zoo import Bug
+
+BUG = Bug(
+    file="passk.py",
+    old="correct.append(int(batch.correct.sum()))",
+    new="correct.append(int((batch.rewards > 0).sum()))",
+    level=2,
+    symptom="On the task code, pass@k is close to 1.",
+    shows="samples.jsonl against passk.csv",
+    test=("test_passk.py::test_an_evaluation_samples_as_it_is_told_and_counts_only_full_rewards"),
+    why="A graded reward is not a solved problem.",
+)

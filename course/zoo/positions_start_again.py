@@ -1,0 +1,17 @@
+from course.zoo import Bug
+
+BUG = Bug(
+    file="model.py",
+    old="self.position_embedding(position[start:end])",
+    new="self.position_embedding(position[: end - start])",
+    level=1,
+    symptom=(
+        "Samples are nonsense after the first character, although the loss of pretraining is fine."
+    ),
+    shows="samples.txt",
+    test="test_model.py::test_cached_logits_equal_uncached_and_survive_dropped_rows",
+    why=(
+        "With a cache the model gets one token at a time. Its position is the number of "
+        "tokens before it."
+    ),
+)

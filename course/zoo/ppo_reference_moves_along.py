@@ -1,0 +1,12 @@
+from course.zoo import Bug
+
+BUG = Bug(
+    file="ppo.py",
+    old="reference = copy.deepcopy(policy).requires_grad_(False)  # on",
+    new="reference = policy  # on",
+    level=1,
+    symptom="The KL is exactly 0 for ever.",
+    shows="kl_sequence in metrics.csv is 0 at every step",
+    test="test_ppo.py::test_rlhf_from_end_to_end",
+    why="An assignment in Python copies no model.",
+)

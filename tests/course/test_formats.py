@@ -1,0 +1,91 @@
+"""The formats of the platforms, field by field."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from course.formats import FORMATS
+from course.grade import Grade, Result
+
+RESULTS = [
+    Result("GRPO Â", 2, "passed", [], 1.25),
+    Result("GRPO (3)", 4, "failed", ["the value must be 0 < 1, and is \x1b[31m nan"], 2.0),
+    Result("BT", 1, "todo", ["not implemented yet"], 0.0, hidden=True),
+    Result("the whole", 3, "failed", ["it must learn", "it did not"], 30.0),
+]
+GRADE = Grade("grpo", RESULTS, seed=17, seconds=33.4)
+
+
+def test_text_tells_todo_from_fail():
+    lines = FORMATS["text"](GRADE).splitlines()
+    assert lines[0] == "grpo: 2 of 10 points"
+    assert lines[1].split() == ["ok", "GRPO", "Â", "2/2"]
+    assert lines[2].split() == ["FAIL", "GRPO", "(3)", "0/4"]
+    assert lines[4].split() == ["TODO", "BT", "0/1", "(hidden)"]
+
+
+def test_json():
+    data = json.loads(FORMATS["json"](GRADE))
+    assert (data["score"], data["max_score"], data["seed"]) == (2, 10, 17)
+    assert [test["status"] for test in data["tests"]] == ["passed", "failed", "todo", "failed"]
+
+
+def test_gradescope():
+    data = json.loads(FORMATS["gradescope"](GRADE))
+    assert data["score"] == 2.0 and data["execution_time"] == 33
+    assert data["stdout_visibility"] == "hidden" and data["visibility"] == "visible"
+    allowed = {"name", "number", "score", "max_score", "status", "output", "output_format",
+               "visibility", "tags"}  # fmt: skip
+    for number, (test, result) in enumerate(zip(data["tests"], RESULTS, strict=True), start=1):
+        assert set(test) == allowed and test["number"] == str(number)
+        assert test["score"] == result.score and test["max_score"] == result.points
+        assert test["status"] in ("passed", "failed")
+        assert test["visibility"] == ("after_due_date" if result.hidden else "visible")
+    assert sum(test["max_score"] for test in data["tests"]) == 10
+
+
+VARIABLES = {
+    "CLASSROOM": "rl-26", "ASSIGNMENT": "grpo", "SUBMISSION_TAG": "submit-1",
+    "COMMIT_URL": "https://example.org/c", "RELEASE_URL": "https://example.org/r",
+}  # fmt: skip
+
+
+def test_classroom50(monkeypatch):
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("REVIEW_URL", raising=False)
+    data = json.loads(FORMATS["classroom50"](GRADE))
+    assert list(data) == ["schema", "classroom", "assignment", "submission", "commit", "release",
+                          "review", "datetime", "score", "max-score", "tests"]  # fmt: skip
+    assert data["schema"] == "classroom50/result/v1" and data["review"] == data["commit"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", data["datetime"])
+    numbers = [data["score"], data["max-score"]]
+    numbers += [test[key] for test in data["tests"] for key in ("score", "max-score")]
+    assert all(type(number) is int for number in numbers) and numbers[:2] == [2, 10]
+    assert set(data["tests"][0]) == {"test-name", "passed", "score", "max-score"}
+
+
+def test_classroom50_without_its_runner_writes_nothing(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(KeyError):
+        FORMATS["classroom50"](GRADE)
+
+
+def test_junit():
+    """The attributes and elements that the schema of JUnit asks for, and counts that agree."""
+    root = ElementTree.fromstring(FORMATS["junit"](GRADE))
+    (suite,) = root
+    cases = list(suite)
+    assert root.tag == "testsuites" and suite.tag == "testsuite"
+    assert {"name", "tests", "failures", "errors", "skipped", "time"} <= set(suite.attrib)
+    assert int(suite.get("tests")) == len(cases) == 4
+    assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == 3
+    for case, result in zip(cases, RESULTS, strict=True):
+        assert set(case.attrib) == {"classname", "name", "time"}
+        assert case.get("name") == result.name and float(case.get("time")) == result.seconds
+        assert [part.tag for part in case] == ([] if result.status == "passed" else ["failure"])
+        for part in case:
+            assert set(part.attrib) == {"message", "type"} and part.text

@@ -1,0 +1,133 @@
+"""Grading: what is read, what is run, and what the student is told. `make test-course` grades every
+preset, every tag, every bug of the zoo and every hostile submission.
+"""
+
+import shutil
+
+import pytest
+from course_hostile import HANGS, submission
+
+from course import grade
+from course.grade import grade_item, grade_whole, judge_tests, raised, submitted
+from course.items import ROOT, assignment, item_of
+from course.stubs import Refused, graft
+
+PPO = (ROOT / "ppo.py").read_text()
+ITEM = item_of("PPO (7)", points=3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A submission whose `returns` has another body."""
+
+    def write(body):
+        (tmp_path / "submission").mkdir(exist_ok=True)
+        (tmp_path / "submission" / "ppo.py").write_text(submission(PPO, body))
+        return tmp_path / "submission"
+
+    return write
+
+
+def test_a_right_answer_in_other_words_gets_the_points(folder):
+    result = grade_item(ITEM, folder("return values.add(advantage)"), seed=5)
+    assert (result.status, result.score, result.messages) == ("passed", 3, [])
+
+
+def test_a_wrong_answer_is_told_the_property_and_the_value(folder):
+    result = grade_item(ITEM, folder("return advantage - values"), seed=5)
+    assert (result.status, result.score) == ("failed", 0)
+    example, *properties = result.messages
+    assert "of the inputs of example 1, the value [0][0][0] must be " in example
+    assert "and is" in example and "assert" not in " ".join(result.messages)
+    assert properties[0].startswith("lambda one gives monte carlo and lambda zero the td error")
+
+
+def test_what_hangs_is_stopped(folder, monkeypatch):
+    monkeypatch.setattr(grade, "SECONDS", 5)
+    result = grade_item(ITEM, folder(HANGS), seed=5)
+    assert result.status == "failed" and result.messages == ["it was stopped after 5 seconds"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ("raise NotImplementedError", "todo", "not implemented yet"),
+        ("import os", "failed", "imports os"),
+        ("open('x')", "failed", "uses open"),
+    ],
+)
+def test_what_is_not_run_is_told_at_once(folder, monkeypatch, body, status, says):
+    monkeypatch.setattr(grade, "faults", None)
+    result = grade_item(ITEM, folder(body), seed=5)
+    assert result.status == status and says in result.messages[0] and result.score == 0
+
+
+def test_nothing_but_the_function_runs(folder):
+    """A file whose top level is hostile, and files that would be imported in place of others."""
+    where = folder("return advantage + values")
+    text = (where / "ppo.py").read_text()
+    (where / "ppo.py").write_text("import os\nos._exit(0)\n" + text + "\nwhile True:\n    pass\n")
+    for name in ("conftest.py", "sitecustomize.py", "torch.py", "pytest.py", "replay.py"):
+        (where / name).write_text("raise SystemExit\n")
+    shutil.copytree(where, where / "tests")
+    one = grade.grafted(ITEM, where)
+    assert one.source == graft(PPO, submission(PPO, "return advantage + values"), "", "returns")[0]
+
+
+def test_files_that_cannot_be_read_are_refused(tmp_path):
+    (tmp_path / "secret.py").write_text("secret")
+    root = tmp_path / "submission"
+    root.mkdir()
+    with pytest.raises(Refused, match=r"there is no file ppo\.py"):
+        submitted(root, "ppo.py")
+    (root / "ppo.py").symlink_to(tmp_path / "secret.py")
+    with pytest.raises(Refused, match=r"there is no file ppo\.py"):
+        submitted(root, "ppo.py")
+    (root / "grpo.py").write_bytes(b"\xff\xfe")
+    with pytest.raises(Refused, match="not UTF-8"):
+        submitted(root, "grpo.py")
+    (root / "big.py").write_text("#" * 1_100_000)
+    with pytest.raises(Refused, match="larger than 1000 kB"):
+        submitted(root, "big.py")
+    (root / "folder.py").mkdir()
+    with pytest.raises(Refused, match="there is no file"):
+        submitted(root, "folder.py")
+
+
+GRAFT = graft(PPO, "\n\n\n" + PPO, "ppo.py", "returns")
+PASSED = {"outcome": "passed"}
+
+
+def test_every_test_of_an_item_must_have_passed():
+    all_passed = {f"{name}[x]": PASSED for name in ITEM.tests}
+    assert judge_tests(ITEM, GRAFT, all_passed) == []
+    first, *rest = all_passed
+    missing = judge_tests(ITEM, GRAFT, dict.fromkeys(rest, PASSED))
+    assert len(missing) == 1 and "has not run" in missing[0]
+    skipped = all_passed | {first: {"outcome": "skipped"}}
+    assert "has not run" in judge_tests(ITEM, GRAFT, skipped)[0]
+    wrong = dict(outcome="failed", error="AssertionError", text="it must be 1, and is 2")
+    wrong |= dict(about="A doc", places=[])
+    (text,) = judge_tests(ITEM, GRAFT, all_passed | {first: wrong})
+    assert text.endswith("td error (A doc): it must be 1, and is 2")
+
+
+def test_an_exception_is_told_with_the_line_of_the_students_file():
+    line = GRAFT.first + 1
+    places = [["test_ppo.py", 3], ["ppo.py", 1], ["ppo.py", line], ["torch.py", 5]]
+    text = raised(ITEM, GRAFT, {"error": "IndexError", "text": "no\nsuch", "places": places})
+    assert text == f"it raises IndexError in line {line + 3}: no such"
+    todo = raised(ITEM, GRAFT, {"error": "NotImplementedError", "text": "", "places": []})
+    assert todo == "not implemented yet"
+
+
+def test_forged_results_do_not_count():
+    forged = b'{"word": "", "tests": {}}\n[1]\nnonsense\n{"word": "right", "examples": []}\n'
+    assert grade.read_answer(forged, "right") == ([], None)
+    assert grade.read_answer(forged, "other") == (None, None)
+
+
+def test_the_whole_needs_every_function():
+    results = [grade.Result("A", 1, "passed"), grade.Result("B", 1, "todo")]
+    whole = grade_whole(assignment("ppo"), ROOT, results)
+    assert whole.status == "todo" and whole.messages == ["not implemented yet: B"]

@@ -1,0 +1,60 @@
+"""What a submission may not do is refused before it runs, and the reference is not refused."""
+
+import ast
+import importlib
+
+import pytest
+from course_hostile import REFUSED, RUN, submission
+
+from course.grade import grafted
+from course.items import ROOT, all_rows, item_of
+from course.screen import screen
+from course.stubs import Refused, graft
+
+PPO = (ROOT / "ppo.py").read_text()
+
+
+def screened(body):
+    one = graft(PPO, submission(PPO, body), "ppo.py", "returns")
+    screen(one, "returns", importlib.import_module("ppo"))
+
+
+@pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
+def test_what_does_more_than_compute_is_refused(body):
+    with pytest.raises(Refused, match="which a solution does not need"):
+        screened(body)
+
+
+@pytest.mark.parametrize("body", [body for body, *_ in RUN.values()], ids=RUN)
+def test_what_only_a_process_can_stop_is_not_refused(body):
+    screened(body)
+
+
+def test_the_reference_is_not_refused():
+    for tag in all_rows():
+        assert grafted(item_of(tag), ROOT).source
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import math\n    return advantage + values * math.exp(0)",
+        "import torch.nn.functional as F\n    return advantage + F.relu(values) - F.relu(-values)",
+        "from torch.nn import functional\n    return advantage + values",
+        "from itertools import accumulate\n    return advantage + values",
+        "out = advantage.clone()\n    out[..., 0] += 1\n    return out.add_(values)",
+        "sums = {}\n    sums['x'] = advantage + values\n    return sums['x']",
+        "import numpy as np\n    return torch.as_tensor(np.asarray(advantage + values))",
+    ],
+)
+def test_an_honest_solution_is_not_refused(body):
+    screened(body)
+
+
+def test_a_helper_is_screened_too():
+    text = submission(PPO, "return helper(advantage) + values")
+    text += "\n\ndef helper(x):\n    open('/tmp/x', 'w')\n    return x\n"
+    one = graft(PPO, text, "ppo.py", "returns")
+    assert len(one.parts) == 2 and isinstance(one.parts[1], ast.FunctionDef)
+    with pytest.raises(Refused, match="uses open"):
+        screen(one, "returns", importlib.import_module("ppo"))
