@@ -320,6 +320,7 @@ def of_group(step, number, values):
 def check_adamw(step, number=0, eps=1e-8, weight_decay=0.0):
     """The first step of AdamW: −lr · (g / (|g| + ε) + weight decay · θ)."""
     lr, biggest = step.groups[number]["lr"], 0.0
+    assert (step.groups[number]["eps"], step.groups[number]["weight_decay"]) == (eps, weight_decay)
     three = (moved(step), step.gradients, step.before)
     parts = (of_group(step, number, x) for x in three)
     for change, g, before in zip(*parts, strict=True):

@@ -278,6 +278,7 @@ def the_run_that_writes_and_that_the_model_starts_from(row):
         start = {k.removeprefix("gpt."): w for k, w in record.start["model"].items()}
         assert all(torch.equal(w, start[k]) for k, w in weights.items() if k != "head.weight")
         assert all(equal(s.weights, weights) for s in record.sampled)
+        assert checkpoint(record.directory)["stands_on"].keys() == {"base"}
 
 
 @says("base", "extras.distill")
@@ -609,6 +610,7 @@ def of_sampling_the_pairs(row):
         *of_pairs, last = row(temperature=T).sampled
         assert {s.temperature for s in of_pairs} == {T} and last.temperature == 1
         assert len(of_pairs) > 1 and is_held_out(of_pairs[-1].problems[0])
+        assert not any(map(is_held_out, last.problems))
 
 
 @says("batch", "reward_model.py")
@@ -690,14 +692,17 @@ def check_equations(row, name, values):
 
 @says("kl_target", "ppo.py")
 def beta_follows_from_the_kl_of_the_step_before(row):
-    record = row(kl_target=0.4, lr=0.02)
+    target = 1.05 * numbers(row(lr=0.02), "kl_sequence")[1]  # at step 1 the KL is a bit below it
+    record = row(kl_target=target, lr=0.02)
     betas, kls = (numbers(record, name) for name in ("beta", "kl_sequence"))
     expected = [0.01]
-    for kl in kls[:-1]:
-        expected.append(expected[-1] * (1 + 0.1 * min(max(kl / 0.4 - 1, -0.2), 0.2)))
-    assert betas == pytest.approx(expected, rel=1e-4) and len(set(betas)) == 4
-    last = expected[-1] * (1 + 0.1 * min(max(kls[-1] / 0.4 - 1, -0.2), 0.2))
-    assert checkpoint(record.directory)["kl_control"]["beta"] == pytest.approx(last, rel=1e-4)
+    for kl in kls:
+        error = min(max((kl - target) / target, -0.2), 0.2)
+        expected.append(expected[-1] * (1 + 0.1 * error))
+    assert betas == pytest.approx(expected[:-1], rel=1e-4) and target > 0
+    assert expected[2] / expected[1] == pytest.approx(1 - 0.1 * 0.05 / 1.05, rel=1e-4)
+    last = checkpoint(record.directory)["kl_control"]["beta"]
+    assert last == pytest.approx(expected[-1], rel=1e-4)
     value_loss, _ = by_equations(record, 3)
     assert numbers(record, "value_loss")[3] == pytest.approx(value_loss, rel=1e-3)
     assert numbers(row(), "beta") == pytest.approx([0.01] * 4)
@@ -895,7 +900,7 @@ def replay(row, record, algorithm, greedy=None):
     rewards = torch.tensor([r for s in rounds for r in worth(s, record.settings)])
     if algorithm.overlong:
         rewards = rollout.training_reward(
-            batch, record.settings.unended_penalty, overlong=algorithm.overlong
+            batch, record.settings.unended_penalty, True, algorithm.overlong
         )
     if algorithm.dynamic:
         judged = torch.tensor([r for s in rounds for r in worth(s, record.settings)])
@@ -927,7 +932,7 @@ def a_row_of_the_table(row):
     """The first gradient is that of this algorithm, and its ε are the defaults of the run's."""
     seen = []
     for name, algorithm in grpo.ALGORITHMS.items():
-        record = row(algorithm=name, beta=0.0, lr=0.01)
+        record = row(algorithm=name, beta=0.0, lr=0.01, group=3, all_or_nothing=True)
         assert (record.settings.eps_low, record.settings.eps_high) == algorithm.clip
         greedy = [s for s in record.sampled if s.temperature == 0]
         assert bool(greedy) == algorithm.greedy
@@ -942,10 +947,11 @@ def a_row_of_the_table(row):
             record.raw[0].gradients, replay(row, record, algorithm, of_greedy), strict=True
         ):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-        rounds = len([s for s in rollouts(record) if s.step == 0])
-        assert rounds == 1 or algorithm.dynamic
-        if algorithm.dynamic:
-            assert set(numbers(record, "no_spread")) == {0.0}
+        sampled = [[s.batch.rewards for s in rollouts(record) if s.step == i] for i in range(4)]
+        more = [len(rounds) for rounds in sampled] != [1] * 4
+        assert more == algorithm.dynamic == (max(numbers(record, "no_spread")) == 0)
+        of_all = [torch.cat(rounds).mean().item() for rounds in sampled]
+        assert numbers(record, "reward") == pytest.approx(of_all, abs=1e-5)
         seen.append(record.raw[0].gradients)
     alike = sum(same_tensors(a, b) for a, b in itertools.combinations(seen, 2))
     assert alike == 0, "no two algorithms have the same gradient"
