@@ -310,7 +310,7 @@ class Code(Task):
     name = "code"
     levels = pretrain_levels = train_levels = (2, 3, 4)
     test_levels = (4,)
-    pretrain_steps = 1200
+    pretrain_steps = 800
     prompt_width = len("1>99,2>99,3>99:")
     max_tokens = 16
     shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)
