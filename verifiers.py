@@ -17,9 +17,11 @@ What RL does to a base model depends on the last column. Each class says more.
 """
 
 import hashlib
+import json
 import random
 from typing import NamedTuple
 
+from support.answers import extract
 from support.expressions import OPERATORS, evaluate_expression, join, write_expression
 from support.levels import level_name
 from support.settings import fail, option
@@ -339,6 +341,22 @@ class Code(Task):
 
 
 TASKS = {task.name: task for task in (Countdown(), Carry(), Order(), Chain(), Code())}
+
+
+# --------------------------------------------------------------------------------------------------
+# For other programs, which hold a problem as a text: its fields as JSON
+
+
+def grade(completion, ground_truth):
+    """The reward of a completion that ends with its answer in tags. ground_truth: the problem as
+    `python -m bridges export` writes it. ValueError if it is not one.
+    """
+    answer = extract(completion)
+    try:
+        problem = Problem(**json.loads(ground_truth))
+        return TASKS[problem.task].verify(problem, "" if answer is None else answer)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(f"{ground_truth[:80]!r} is not a problem of bridges") from None
 
 
 def main():
