@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
-    "tools",
+    "tools | bridges",
     "paper",
     "extras",
     "prorl",
