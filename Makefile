@@ -1,6 +1,7 @@
 # make demo   both stories in one picture: RL narrows on countdown and expands on carry
 # make test   everything the tests need, then the tests
 # make lint   ruff, and the direction of imports
+# make test-bridges   TRL trains on our task      make test-notebook   the tour runs at toy size
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 PYTHON ?= python3
 SEED ?= 0
@@ -10,7 +11,7 @@ DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 RUNS := runs/$(DEMO)
 RESULTS := results/$(DEMO)
 
-.PHONY: demo paper test lint bench clean
+.PHONY: demo paper test test-bridges test-notebook notebook lint bench clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -42,6 +43,29 @@ demo: .venv/installed
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2
+
+# The libraries of the bridges and of the notebook are large, and only these targets need them.
+.venv/installed-bridges: .venv/installed-tests
+	@echo "installing TRL"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[bridges]'
+	@touch $@
+
+.venv/installed-notebook: .venv/installed-tests
+	@echo "installing what the notebook needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[notebook]'
+	@touch $@
+
+test-bridges: .venv/installed-bridges
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/bridges
+
+test-notebook: .venv/installed-notebook
+	$(BIN)/python -m pytest -q tests/notebooks
+
+# The notebook is made from the file that one reads and edits.
+notebook: .venv/installed-notebook
+	$(BIN)/jupytext --to ipynb notebooks/tour.py
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

@@ -1,6 +1,9 @@
 """TRL's own GRPOTrainer on an exported data set, with a tiny model that is built here."""
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -121,3 +124,10 @@ def test_trl_trains_on_our_task_with_our_rewards(data, tmp_path):
     assert logged == pytest.approx(expected, abs=1e-6)
     after = [p.detach() for p in trainer.model.parameters()]
     assert any(not torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_the_settings_of_the_page_exist():
+    page = (Path(bridges.__file__).parent.parent / "docs" / "bridges.md").read_text()
+    names = re.findall(r"(\w+)=", page.split("GRPOConfig(")[1].split(")")[0])
+    assert len(names) > 5
+    assert set(names) <= {field.name for field in dataclasses.fields(trl.GRPOConfig)}

@@ -63,3 +63,16 @@ def test_verl_reads_our_parquet_and_calls_our_reward(tmp_path):
         return [reward async for reward in rewards()]
 
     assert asyncio.run(all_rewards()) == [1.0, 0.0] * 20
+
+
+def test_the_settings_of_the_page_exist():
+    """hydra refuses a name that verl's own configuration does not have."""
+    from hydra import compose, initialize_config_module
+
+    page = (Path(bridges.__file__).parent.parent / "docs" / "bridges.md").read_text()
+    command = page.split("verl.trainer.main_ppo")[1].split("```")[0].replace("\\", " ")
+    settings = [word for word in command.split() if "=" in word]
+    assert len(settings) > 12
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", settings)
+    assert config.actor_rollout_ref.rollout.n == 16
