@@ -26,6 +26,8 @@ TOY = {
     "ppo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "extras.explain": "",
     "extras.limits": "",  # of the samples that passk.py wrote before it
+    "passk.py --read": None,  # tests/test_passk.py reads files
+    "bridges": "--n 5",
     "paper": None,  # tests/paper/test_paper.py runs it at toy size
 }
 NO_RUN = ("verifiers.py", "passk.py", "extras.limits", "extras.explain")
