@@ -16,6 +16,7 @@ The test split has distinct problems that no training split has.
 
 import json
 import random
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,6 @@ class Settings(settings.Settings):
     """Write problems of a task as a data set of another trainer."""
 
     script = "bridges"
-    what: str = option("export", "what to do", positional=True, choices=("export",))
     task: str = option("countdown", "what to solve", choices=WORDS)
     level: tuple | None = level_option()
     split: str = option("train", "test: held-out problems", choices=("train", "test"))
@@ -115,7 +115,8 @@ def export(wanted):
 
 
 def main(argv=None):
-    export(from_command_line(Settings, argv))
+    argv = sys.argv[1:] if argv is None else argv
+    export(from_command_line(Settings, argv[1:] if argv[:1] == ["export"] else argv))
 
 
 if __name__ == "__main__":
