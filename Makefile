@@ -3,6 +3,7 @@
 # make zoo    every bug of course/zoo planted, one after the other: a test must catch each
 # make test-course   every assignment that course/ can make, graded
 # make lint   ruff, and the direction of imports
+# make test-bridges   TRL trains on our task      make test-notebook   the tour runs at toy size
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 # make bases  the two base models in bases/, anew
 PYTHON ?= python3
@@ -10,7 +11,7 @@ SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
 
-.PHONY: demo bases paper test zoo test-course lint bench clean
+.PHONY: demo bases paper test zoo test-course test-bridges test-notebook notebook lint bench clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -42,6 +43,28 @@ zoo: .venv/installed-tests
 
 test-course: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2 tests/course_matrix.py
+# The libraries of the bridges and of the notebook are large, and only these targets need them.
+.venv/installed-bridges: .venv/installed-tests
+	@echo "installing TRL"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[bridges]'
+	@touch $@
+
+.venv/installed-notebook: .venv/installed-tests
+	@echo "installing what the notebook needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[notebook]'
+	@touch $@
+
+test-bridges: .venv/installed-bridges
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/bridges
+
+test-notebook: .venv/installed-notebook
+	$(BIN)/python -m pytest -q tests/notebooks
+
+# The notebook is made from the file that one reads and edits.
+notebook: .venv/installed-notebook
+	$(BIN)/jupytext --to ipynb notebooks/tour.py
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .
