@@ -27,7 +27,7 @@ BAR = [
     ("trees", "trees.html"),
     ("results", "results/index.html"),
 ]
-SCRIPTS = {"source.html": ["symbols.js"], "trees.html": ["trees.js"]}
+SCRIPTS = {"source.html": ["symbols.js"], "trees.html": ["plot.js", "trees.js"]}
 
 
 def build(site=SITE):

@@ -25,6 +25,9 @@ def parse(latex):
     row = ElementTree.fromstring(convert(latex)).find(f"{NAMESPACE}mrow")
     for element in list(row.iter(f"{NAMESPACE}mrow")):
         join_letters(element)
+    for element in row.iter(f"{NAMESPACE}mo"):
+        if element.text == "|":  # around a length, not between two terms
+            element.attrib |= {"lspace": "0", "rspace": "0"}
     return row
 
 

@@ -72,6 +72,16 @@ def equations():
 
 
 @functools.cache
+def all_tags():
+    return read_tags()
+
+
+@functools.cache
+def examples():
+    return read_examples()
+
+
+@functools.cache
 def source_of(path):
     return (ROOT / path).read_text(encoding="utf-8")
 
@@ -83,7 +93,7 @@ def highlighted(path):
 
 def source_page(path):
     address, source = address_of(path), source_of(path)
-    tags = {tag.line: tag.tag for tag in read_tags() if tag.path == path}
+    tags = {tag.line: tag.tag for tag in all_tags() if tag.path == path}
     reader = Reader(source.splitlines(), tags)
     shown = [shown_block(block, path, address, reader) for block in read_blocks(source, tags)]
     has_equations = bool(tags) or path in NINE
@@ -116,7 +126,7 @@ def shown_block(block, path, address, reader):
         folded=quiet and not block.tags and not is_stages,
         rows=[
             SimpleNamespace(
-                lines=[(n, lines[n - 1]) for n in row.lines],
+                lines=[(n, lines[n - 1], n in reader.tags) for n in row.lines],
                 equations=[equation(tag, address) for tag in row.tags],
             )
             for row in block.rows
@@ -135,7 +145,7 @@ def equation(tag, address):
     """All that stands beside the line of an equation."""
     row = equations()[tag]
     html, names = typeset(row.equation)
-    example = read_examples()[tag]
+    example = examples()[tag]
     return SimpleNamespace(
         tag=tag,
         anchor=anchor_of(tag),
@@ -233,7 +243,7 @@ def paper_of(row):
 
 
 def first_sentence(text):
-    return re.split(r"(?<=[.:])\s", text.strip(), maxsplit=1)[0].rstrip(".:")
+    return re.split(r"(?<=[.])\s", text.strip(), maxsplit=1)[0]
 
 
 def index_page():

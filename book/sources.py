@@ -1,8 +1,8 @@
 """A Python file as blocks of rows: the prose of a docstring on the left, lines of code on the right.
 
 Each line of the file is in one place: in a row of code, or as prose (docstrings and the comments
-below a rule `# ----`). A row that has tags begins at the line of its first tag, so that the
-equation can stand beside this line.
+below a rule `# ----`). The line with a tag is one of the first in its row, so that the equation can
+stand beside it.
 """
 
 import ast
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 RULE = re.compile(r"# -{20,}$")
 STAGE = re.compile(r"\s*# \d+\. ")
+BEFORE = 3  # lines of code above the line with a tag that stand beside the equation too
 
 
 class Row(NamedTuple):
@@ -100,14 +101,18 @@ class Reader:
         if ast.get_docstring(node) is not None:
             prose, prose_lines = self.docstring(node.body[0])
             numbers = [n for n in numbers if not prose_lines[0] <= n <= prose_lines[1]]
-        return Block(kind, name, prose, prose_lines, self.rows(numbers))
+        signature = range(first, prose_lines[0] if prose_lines else first + 1)
+        return Block(kind, name, prose, prose_lines, self.rows(numbers, signature))
 
-    def rows(self, numbers):
-        """Lines of code, cut before each line with a tag."""
+    def rows(self, numbers, signature=()):
+        """Lines of code, cut before each line with a tag and the few lines that lead to it."""
         rows = [Row([], [])]
         for n in numbers:
             if n in self.tags:
-                rows.append(Row([], [self.tags[n]]))
+                last, few = rows[-1].lines, []
+                while last and len(few) < BEFORE and last[-1] not in (*self.tags, *signature):
+                    few.insert(0, last.pop())
+                rows.append(Row(few, [self.tags[n]]))
             rows[-1].lines.append(n)
         return [row for row in rows if row.lines]
 
