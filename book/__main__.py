@@ -33,9 +33,7 @@ SCRIPTS = {"source.html": ["symbols.js"], "trees.html": ["plot.js", "trees.js"]}
 def build(site=SITE):
     made = pages.all_pages()
     environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
+        loader=FileSystemLoader(HERE / "templates"), undefined=StrictUndefined, trim_blocks=True
     )
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "sort_keys": False}
     shutil.rmtree(site, ignore_errors=True)

@@ -176,9 +176,7 @@ def symbol_of(name, row):
     code = " ".join(highlighted(row.path))
     found = [v for v in symbol.variables if here.get(v) == name and f">{v}<" in code]
     written = next((x for x in symbol.latex if x in row.equation), symbol.latex[0])
-    return SimpleNamespace(
-        name=name, html=typeset(written)[0], variables=found, says=symbol.says
-    )
+    return SimpleNamespace(name=name, html=typeset(written)[0], variables=found, says=symbol.says)
 
 
 def test_of(name, address):
@@ -262,7 +260,7 @@ def index_page():
         (title_of((ROOT / path).read_text(encoding="utf-8")), address_of(path))
         for path in documents()
     ]
-    context = {"nine": nine, "games": games, "documents": texts, "rows": len(equations())}
+    context = {"nine": nine, "played": games, "documents": texts, "rows": len(equations())}
     return Page("index.html", "RLVR, line by line", context)
 
 

@@ -142,7 +142,15 @@ def pass_at_k():
     if c is binomial with p = c/n.
     """
     checks = []
-    for n, c, k in ((4, 1, 2), (16, 0, 4), (16, 3, 1), (16, 3, 8), (64, 5, 32), (256, 4, 200), (256, 250, 2)):
+    for n, c, k in (
+        (4, 1, 2),
+        (16, 0, 4),
+        (16, 3, 1),
+        (16, 3, 8),
+        (64, 5, 32),
+        (256, 4, 200),
+        (256, 250, 2),
+    ):
         with_replacement = 1 - (1 - c / n) ** k
         p, mean, mean_replaced = c / n, 0.0, 0.0
         unbiased = passk.pass_at_k(n, list(range(n + 1)), k)

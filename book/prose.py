@@ -36,8 +36,9 @@ def render(text, path="", address=""):
                 child.attrSet("height", str(height))
                 child.attrSet("loading", "lazy")
     html = markdown.renderer.render(tokens, markdown.options, {})
-    html = html.replace("<table>", '<div class="scroll" tabindex="0" role="group" '
-                        'aria-label="table"><table>').replace("</table>", "</table></div>")
+    html = html.replace(
+        "<table>", '<div class="scroll" tabindex="0" role="group" aria-label="table"><table>'
+    ).replace("</table>", "</table></div>")
     html = html.replace("<pre>", '<pre tabindex="0">')
     return with_math(html) if "$" in text else html
 

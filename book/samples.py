@@ -96,19 +96,22 @@ def completion_of(settings, device):
     of_run = saved_settings(ppo.Settings, settings.runs[2])
     run = load_run(SimpleNamespace(run=settings.runs[2], dtype=settings.dtype), of_run, device)
     task = TASKS[of_run.task]
-    problem = held_out_problems(task, of_run.level, 1, settings.seed)[0]
+    problems = held_out_problems(task, of_run.level, settings.problems, settings.seed)
     generator = torch.Generator(device).manual_seed(settings.seed)
-    batch = sample_completions(run.policy, task, [problem], 1, generator=generator)
+    batch = sample_completions(run.policy, task, problems, 1, generator=generator)
+    first = int(batch.correct[:, 0].int().argmax())  # the first correct completion
+    problem, batch = problems[first], batch.select(torch.tensor([first], device=device))
     score = training_reward(batch, of_run.unended_penalty, scorer=run.scorer)
     fixed = ppo.evaluate_rollout(run.critic, run.reference, batch, score, run.beta, of_run)
+    T = int(batch.lengths)
     columns = {"logp": batch.logp, "logp_ref": fixed.logp_ref, "values": fixed.values}
     return {
         "prompt": problem.prompt,
         "text": batch.texts[0][0],
-        "tokens": batch.completions[0, 0].tolist(),
+        "tokens": batch.completions[0, 0, :T].tolist(),
         "score": score.item(),
         "beta": run.beta,
-        **{name: [round(x, 4) for x in columns[name][0, 0].tolist()] for name in OF_TOKENS},
+        **{name: [round(x, 4) for x in columns[name][0, 0, :T].tolist()] for name in OF_TOKENS},
     }
 
 

@@ -5,7 +5,6 @@ import re
 from html import unescape
 
 
-
 def entries(pages):
     """[[title, where, address, words], …]. pages: {address: Page}"""
     found = []

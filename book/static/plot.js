@@ -113,8 +113,7 @@ const book = {
       const ours = all(found(...check.given)), pythons = all(check.is);
       if (ours.length !== pythons.length) return Infinity;
       ours.forEach((x, i) => {
-        const apart = Math.abs(x - pythons[i]);
-        largest = apart <= largest ? largest : apart; // NaN is as bad as any distance
+        largest = Math.max(largest, Math.abs(x - pythons[i])); // and NaN stays
       });
     }
     return largest;
