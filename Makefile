@@ -1,6 +1,7 @@
 # make demo   both stories in one picture: RL narrows on countdown and expands on carry
 # make test   everything the tests need, then the tests
 # make lint   ruff, and the direction of imports
+# make book   the annotated pages: book/site/index.html       make test-book  their tests, in a browser
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 PYTHON ?= python3
 SEED ?= 0
@@ -10,7 +11,7 @@ DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
 RUNS := runs/$(DEMO)
 RESULTS := results/$(DEMO)
 
-.PHONY: demo paper test lint bench clean
+.PHONY: demo paper test lint bench book test-book clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -42,6 +43,24 @@ demo: .venv/installed
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2
+
+.venv/installed-book: .venv/installed
+	@echo "installing what the book needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book]'
+	@touch $@
+
+.venv/installed-test-book: .venv/installed-tests .venv/installed-book
+	@echo "installing what the tests of the book need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[test-book]'
+	@touch $@
+
+book: .venv/installed-book
+	$(BIN)/python -m book
+
+# They need a Chromium, and say so if there is none.
+test-book: .venv/installed-test-book
+	$(BIN)/python -m pytest -q -n 2 tests/book
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

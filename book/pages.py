@@ -160,7 +160,7 @@ def equation(tag, address):
             for code, value in run_example(example, row.path)
         ],
         tests=[test_of(name, address) for name in row.tests],
-        broken=zoo.bugs_of(row, source_of(row.path)),
+        broken=zoo.all_bugs().get(tag, []),
     )
 
 

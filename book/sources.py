@@ -1,4 +1,4 @@
-"""A Python file as blocks of rows: the prose of a docstring on the left, lines of code on the right.
+"""A Python file as blocks of rows: the prose of a docstring on the left, the code on the right.
 
 Each line of the file is in one place: in a row of code, or as prose (docstrings and the comments
 below a rule `# ----`). The line with a tag is one of the first in its row, so that the equation can

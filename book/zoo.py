@@ -1,22 +1,34 @@
-"""What breaks: the bugs of `course/zoo` that are planted at the line of an equation."""
+"""What breaks: the bugs of `course/zoo` that are planted near the line of an equation."""
 
-try:
-    import tomllib
-except ImportError:  # Python 3.10
-    import tomli as tomllib
-from types import SimpleNamespace
+import ast
+import functools
+import importlib
 
-from tools.equations import ROOT
+from tools.equations import ROOT, read_tags
 
 
-def bugs_of(row, source):
-    """The bugs whose text to replace is on the line of an equation."""
-    line = source.splitlines()[row.line - 1]
-    return [bug for bug in read_bugs() if bug.file == row.path and line.strip() in bug.old]
+@functools.cache
+def all_bugs():
+    """The bugs by the tag beside which they are shown: {tag: [Bug, …]}"""
+    try:
+        zoo = importlib.import_module("course.zoo")
+    except ModuleNotFoundError:
+        return {}
+    found, tags = {}, read_tags()
+    for bug in zoo.all_bugs().values():
+        source = (ROOT / bug.file).read_text(encoding="utf-8")
+        line = source[: source.index(bug.old)].count("\n") + 1
+        if tag := nearest_tag(tags, bug.file, source, line):
+            found.setdefault(tag, []).append(bug)
+    return found
 
 
-def read_bugs():
-    return [
-        SimpleNamespace(**tomllib.loads(path.read_text(encoding="utf-8")))
-        for path in sorted((ROOT / "course/zoo").glob("*.toml"))
-    ]
+def nearest_tag(tags, path, source, line):
+    """The tag in the same function that is nearest to a line, or None."""
+    functions = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)]
+    around = [f for f in functions if f.lineno <= line <= f.end_lineno]
+    if not around:
+        return None
+    inner = max(around, key=lambda f: f.lineno)
+    near = [t for t in tags if t.path == path and inner.lineno <= t.line <= inner.end_lineno]
+    return min(near, key=lambda t: abs(t.line - line)).tag if near else None

@@ -1,5 +1,5 @@
-"""The tests of the book: `make test-book`. They need the packages of `[book]` and `[test-book]`, and
-a Chromium. What is missing is said in one line.
+"""The tests of the book: `make test-book`. They need the packages of `[test-book]` and a Chromium.
+One line says what is missing.
 """
 
 import importlib.util
@@ -55,7 +55,7 @@ def browser():
         running.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def open_page(browser, site):
     """open_page("grpo.html#eq-grpo-3", width=390) -> a page of the book. The test fails if there
     is an error on the console or a request to anywhere but the site.

@@ -19,7 +19,7 @@ SEEN = [*((address, "light") for address in READ),
         *((x, "dark") for x in ("grpo.html", "trees.html", "results/index.html"))]  # fmt: skip
 SHIFT = """() => new Promise((resolve) => {
   let sum = 0;
-  const add = (list) => list.getEntries().forEach((e) => { if (!e.hadRecentInput) sum += e.value; });
+  const add = (list) => list.getEntries().forEach((e) => (sum += e.hadRecentInput ? 0 : e.value));
   const seen = new PerformanceObserver(add);
   seen.observe({ type: "layout-shift", buffered: true });
   setTimeout(() => { add({ getEntries: () => seen.takeRecords() }); resolve(sum); }, 50);
