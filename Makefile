@@ -59,7 +59,7 @@ book: .venv/installed-book
 	$(BIN)/python -m book
 
 # They need a Chromium, and say so if there is none.
-test-book: .venv/installed-test-book
+test-book: .venv/installed-test-book book
 	$(BIN)/python -m pytest -q -n 2 tests/book
 
 lint: .venv/installed-tests

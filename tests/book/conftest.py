@@ -5,9 +5,11 @@ One line says what is missing.
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
+SITE = Path(__file__).parents[2] / "book/site"
 PACKAGES = ("jinja2", "pygments", "markdown_it", "latex2mathml", "playwright",
             "axe_playwright_python")  # fmt: skip
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -25,7 +27,7 @@ def missing():
         return f"packages are missing ({', '.join(absent)}): pip install -e '.[test-book]'"
     if chromium() is None:
         return "there is no Chromium: apt-get install chromium, or name one in CHROMIUM"
-    return ""
+    return "" if (SITE / "index.html").exists() else "there is no book yet: make book"
 
 
 def pytest_configure():
@@ -34,13 +36,9 @@ def pytest_configure():
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The book, made for these tests."""
-    from book.__main__ import build
-
-    directory = tmp_path_factory.mktemp("book") / "site"
-    build(directory)
-    return directory
+def site():
+    """The book, as `make book` has written it."""
+    return SITE
 
 
 @pytest.fixture(scope="session")
