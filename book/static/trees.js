@@ -67,7 +67,7 @@
     const readout = book.element("p", { class: "readout", "aria-live": "polite" });
     const boxes = models.map(([, name]) => ({
       name,
-      heading: book.element("h5"),
+      heading: book.element("h2"),
       box: book.element("div", { class: "tree", role: "group", "aria-label": `tree of ${name}` }),
     }));
     const forest = book.element("div", { class: "forest" });
