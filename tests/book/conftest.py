@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+SLOW = 600_000  # ms: a busy machine is no failure
 SITE = Path(__file__).parents[2] / "book/site"
 PACKAGES = ("jinja2", "pygments", "markdown_it", "latex2mathml", "playwright",
             "axe_playwright_python")  # fmt: skip
@@ -47,7 +48,7 @@ def browser():
 
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
-            executable_path=chromium(), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=chromium(), args=["--no-sandbox"], timeout=SLOW
         )
         yield running
         running.close()
@@ -64,12 +65,12 @@ def open_page(browser, site):
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(SLOW)
         page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else 0)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         root = site.as_uri() + "/"
         page.on("request", lambda r: wrong.append(r.url) if not local(r.url, root) else 0)
-        page.goto(root + address)
+        page.goto(root + address, timeout=SLOW)
         return page
 
     yield open_
