@@ -13,9 +13,10 @@ the mean becomes likelier, a worse one less likely.
     log π_θ: logp   log π_old: logp_old, from the rollout   log π_ref: logp_ref, of the base
     μ: epochs       E: the mean over B problems q; the G completions o_i of each are from π_old
 
-Dr. GRPO, RLOO, ReMax, REINFORCE++ and DAPO each change some parts of this: the reward, the
-advantage, the weights of the tokens, the clip, the KL, or which groups are used. `ALGORITHMS` is
-the table of what differs. `policy_step` is the same for all of them.
+Its siblings each change some parts of this: the reward, the advantage, the weights of the tokens,
+the ratio, the clip, the KL, or which groups are used. `ALGORITHMS` is the table of what differs.
+`policy_step` is the same for all of them. MaxRL and pass@k training aim at coverage, pass@k at
+large k. All others aim at pass@1.
 
 Where this file deviates from the paper: the reward comes from a verifier, not from a reward model,
 and only for the whole completion (the paper's process supervision is not here). β is 0 by default,
@@ -29,20 +30,9 @@ The reference stays the base. The norm of the gradient is clipped to 1.
 import copy
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-import torch
-
-import pretrain
-from rollout import (
-    completion_logp,
-    concatenate,
-    pass_at_1,
-    rollout_metrics,
-    sample_completions,
-    sample_lines,
-    training_reward,
-)
 from support.batches import (
     Tally,
     check_minibatches,
@@ -58,6 +48,19 @@ from support.batches import (
 from support.levels import level_option
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import option
+
+import torch
+
+import pretrain
+from rollout import (
+    completion_logp,
+    concatenate,
+    pass_at_1,
+    rollout_metrics,
+    sample_completions,
+    sample_lines,
+    training_reward,
+)
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 256, "cuda": 65_536, "mps": 2048}  # completions per pass through the model
@@ -77,6 +80,7 @@ class Settings(RunSettings):
     steps: int = option(180, "rollouts", low=1, may_change=True)
     problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
     group: int = option(16, "completions per problem, G (DeepSeekMath: 64)", low=2, high=4096)
+    k: int = option(4, "attempts that --algorithm pass@k trains for", low=1)
     lr: float = option(1e-4, "learning rate (DeepSeekMath: 1e-6)", above=0)
     epochs: int = option(1, "passes over each rollout, the paper's μ (DeepSeekMath: 1)", low=1)
     minibatches: int = option(1, "optimizer steps per epoch (ProRL: 4)", low=1)
@@ -109,6 +113,10 @@ class Settings(RunSettings):
             raise ValueError(f"--eps-low {self.eps_low:g} is out of range: it must be at most 1")
         if self.beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
             raise ValueError(f"--beta {self.beta:g}: {self.algorithm} has no KL")
+        if algorithm.at_k and self.k > self.group:
+            raise ValueError(f"--k {self.k} is more than the {self.group} completions of a group")
+        if algorithm.binary and self.unended_penalty:
+            raise ValueError(f"--unended-penalty: {self.algorithm} has only the rewards 0 and 1")
         check_minibatches(self)
 
 
@@ -141,8 +149,21 @@ def kl_k3(logp, logp_ref):
     return finite_expm1(log_ratio) - log_ratio  # GRPO (4)
 
 
+def token_ratio(logp, logp_old, mask):
+    """ρ_it = π_θ(o_it) / π_old(o_it), of each token. (B, G, T) three times -> (B, G, T)"""
+    return finite_exp(logp - logp_old)  # GRPO ρ
+
+
+def sequence_ratio(logp, logp_old, mask):
+    """s_i = (π_θ(o_i) / π_old(o_i))^(1/|o_i|): the geometric mean of the ratios of a completion,
+    the same for each of its tokens (GSPO, 2507.18071).
+    """
+    log_ratio = torch.where(mask, logp - logp_old, 0.0).sum(dim=-1, keepdim=True)
+    return finite_exp(log_ratio / mask.sum(dim=-1, keepdim=True)).expand_as(mask)  # GSPO s
+
+
 def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta,
-                   kl=kl_k3):  # fmt: skip
+                   kl=kl_k3, ratio=token_ratio):  # fmt: skip
     """J(θ), to be maximised -> scalar
 
     logp, logp_old, logp_ref, advantage, weights: (B, G, T). `weights` is the mean over tokens and
@@ -153,11 +174,22 @@ def grpo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_hi
     of GRPO is then 0, but its gradient is not: it is Σ weights · Â ∇log π_θ, because the
     derivative of ρ is ∇log π_θ at ρ = 1.
     """
-    ratio = finite_exp(logp - logp_old)  # GRPO ρ
-    clipped = ratio.clamp(1 - eps_low, 1 + eps_high)
-    surrogate = torch.minimum(ratio * advantage, clipped * advantage)
+    rho = ratio(logp, logp_old, weights > 0)
+    clipped = rho.clamp(1 - eps_low, 1 + eps_high)
+    surrogate = torch.minimum(rho * advantage, clipped * advantage)
     kl_term = beta * kl(logp, logp_ref) if beta else 0.0  # not 0 · inf
     return weighted_sum(surrogate - kl_term, weights)  # GRPO (3)
+
+
+def cispo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta,
+                    kl=None, ratio=token_ratio):  # fmt: skip
+    """Σ weights · sg(clip(ρ)) · Â · log π_θ (CISPO, 2506.13585), without a KL -> scalar
+
+    sg: a constant for the gradient. So a token whose ratio is clipped keeps its gradient, which in
+    GRPO it loses.
+    """
+    clipped = ratio(logp, logp_old, weights > 0).detach().clamp(1 - eps_low, 1 + eps_high)
+    return weighted_sum(clipped * advantage * logp, weights)  # CISPO J
 
 
 # --------------------------------------------------------------------------------------------------
@@ -207,8 +239,51 @@ def greedy_advantage(rewards, greedy):
 
 
 def plain_advantage(rewards):
-    """A_i = r_i (REINFORCE++, 2501.03262). Whitening over the batch then subtracts a baseline."""
+    """A_i = r_i. REINFORCE++ (2501.03262) whitens it over the batch, which subtracts a baseline.
+    Without that it is PSR (2506.01347): only right completions are learnt from.
+    """
     return rewards
+
+
+def negative_advantage(rewards):
+    """Â_i = r_i − 1: only wrong completions are learnt from (NSR, 2506.01347)."""
+    return rewards - 1  # NSR Â
+
+
+def weighted_advantage(rewards, positive=0.1):
+    """Â_i = λ r_i − (1 − r_i): mostly wrong completions (weighted REINFORCE, 2506.01347)."""
+    return positive * rewards - (1 - rewards)  # W-REINFORCE Â
+
+
+# Two advantages that aim at coverage, for rewards of 0 and 1. A graded reward below 1 counts as 0.
+
+
+def maxrl_advantage(rewards):
+    """Â_i = (r_i − r̄) / r̄, and 0 if no completion is right (MaxRL, 2602.02710).
+
+    The expected gradient is that of log p, p the probability of success, cut off after G terms:
+    Σ_{k=1}^{G} (1/k) ∇ pass@k. GRPO's is that of pass@1, with another weight for each problem.
+    """
+    solved = (rewards == 1).to(rewards.dtype)
+    mean = solved.mean(dim=1, keepdim=True)
+    return torch.where(mean > 0, (solved - mean) / mean, 0.0)  # MaxRL Â
+
+
+def pass_at_k_advantage(rewards, k=4):
+    """Â_i = (R_i − R̄) / √(R̄(1 − R̄)), and 0 if all R_i are equal (2508.10751).
+
+    R_i is the mean reward of the sets of k completions of the group that contain i. A set has
+    reward 1 if one of its completions is right. R̄ is the estimate of pass@k. k = 1 is GRPO.
+    """
+    if k == 1:
+        return group_advantage(rewards)  # the same, and rounded in the same way
+    solved, others = (rewards == 1).to(rewards.dtype), rewards.shape[1] - 1
+    wrong, j = others - solved.sum(dim=1, keepdim=True), torch.arange(k - 1, device=rewards.device)
+    all_wrong = ((wrong - j).clamp(min=0) / (others - j)).prod(dim=1, keepdim=True)
+    R = solved + (1 - solved) * (1 - all_wrong)
+    mean = R.mean(dim=1, keepdim=True)
+    std = (mean * (1 - mean)).sqrt()
+    return torch.where(has_spread(R)[:, None], (R - mean) / std, 0.0)  # Pass@k Â
 
 
 # --------------------------------------------------------------------------------------------------
@@ -248,6 +323,7 @@ class Algorithm(NamedTuple):
 
     advantage: callable  # rewards (B, G) -> (B, G)
     token_weights: callable  # mask (B, G, T), max_tokens -> (B, G, T)
+    ratio: callable = token_ratio  # what is clipped
     clip: tuple = (math.inf, math.inf)  # the default of --eps-low and --eps-high; inf: no clip
     kl_in_loss: callable = None  # the estimate of the KL that is subtracted in the objective
     kl_in_reward: callable = None  # the estimate of the KL that is part of the reward
@@ -255,6 +331,8 @@ class Algorithm(NamedTuple):
     dynamic: bool = False  # groups without spread are replaced (dynamic sampling)
     overlong: float = 0.0  # L_c / L_max, the share of the length that costs reward
     greedy: bool = False  # a greedy completion of each problem is the baseline
+    binary: bool = False  # the advantage is of rewards 0 and 1
+    at_k: bool = False  # the advantage has a k
     objective: callable = grpo_objective
 
 
@@ -277,7 +355,34 @@ ALGORITHMS = {
     "dapo": Algorithm(
         advantage=group_advantage, token_weights=token_mean, clip=(0.2, 0.28), dynamic=True,
         overlong=0.2),
+    "gspo": Algorithm(
+        advantage=group_advantage, token_weights=sequence_mean, clip=(3e-4, 4e-4),
+        ratio=sequence_ratio),
+    "cispo": Algorithm(
+        advantage=group_advantage, token_weights=token_mean, clip=(math.inf, 0.28),
+        objective=cispo_objective),
+    "psr": Algorithm(
+        advantage=plain_advantage, token_weights=sequence_mean, clip=(0.2, 0.2), kl_in_loss=kl_k3),
+    "nsr": Algorithm(
+        advantage=negative_advantage, token_weights=sequence_mean, clip=(0.2, 0.2),
+        kl_in_loss=kl_k3),
+    "w-reinforce": Algorithm(
+        advantage=weighted_advantage, token_weights=sequence_mean, clip=(0.2, 0.2),
+        kl_in_loss=kl_k3),
+    "maxrl": Algorithm(
+        advantage=maxrl_advantage, token_weights=sequence_mean, clip=(0.2, 0.2), kl_in_loss=kl_k3,
+        binary=True),
+    "pass@k": Algorithm(
+        advantage=pass_at_k_advantage, token_weights=sequence_mean, clip=(0.2, 0.2),
+        kl_in_loss=kl_k3, binary=True, at_k=True),
 }  # fmt: skip
+
+
+def chosen_row(settings):
+    algorithm = ALGORITHMS[settings.algorithm]
+    if algorithm.at_k:
+        return algorithm._replace(advantage=partial(algorithm.advantage, k=settings.k))
+    return algorithm
 
 
 # --------------------------------------------------------------------------------------------------
@@ -387,10 +492,10 @@ def policy_step(policy, reference, optimizer, batch, rewards, algorithm, setting
             logp, logp_old = completion_logp(policy, batch.select(b), temperature), batch.logp[b]
             objective = algorithm.objective(
                 logp, logp_old, logp_ref[b], advantage[b], weights[b], eps_low, eps_high, beta,
-                algorithm.kl_in_loss
+                algorithm.kl_in_loss, algorithm.ratio
             )  # fmt: skip
             (-objective).backward()  # the gradients of micro-batches add up
-            ratio = finite_exp(logp - logp_old)  # again, for the log
+            ratio = algorithm.ratio(logp, logp_old, batch.mask[b])  # again, for the log
             tally.add_ratio(ratio, advantage[b], batch.mask[b], eps_low, eps_high)
             tally.add(objective=objective)
         tally.add(grad_norm=optimizer_step(optimizer, policy))
@@ -415,7 +520,7 @@ def step_metrics(batch, rewards, logp_ref, seen, tally, settings):
 def train(settings):
     saved = checkpoint_to_resume(settings, "base")
     device, task = pick_device(settings.device), TASKS[settings.task]
-    algorithm, levels = ALGORITHMS[settings.algorithm], settings.level
+    algorithm, levels = chosen_row(settings), settings.level
     test = held_out_problems(task, levels, 128)
     policy, tasks = pretrain.starting_point({task.name: levels}, settings, saved, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move

@@ -1,18 +1,19 @@
 """A GPT in plain PyTorch: GPT-2's architecture, a key-value cache, and sampling.
 
 Shapes used throughout:
-    B problems, G completions of each, P prompt tokens, T completion tokens, t of them new
-    V vocabulary (1 with a scalar head), C width, H heads, D = C / H, N = B·G rows
+    B problems, G completions of each, P prompt tokens, T completion tokens
+    n rows of a batch, L tokens in each, t of them new
+    V vocabulary (1 with a scalar head), C width, H heads, D = C / H
 
-The group is an axis: prompts are (B, P) and completions (B, G, T). The G completions of a problem
-share its prompt. The prompt is computed once, and its keys and values serve all G completions:
-in sampling, and in the update, where gradients flow back into them.
+The group is an axis: prompts are (B, P) and completions (B, G, T). Up to `TOGETHER` completions of
+a problem stand in one row, after one prompt (`GPT.layout`). So the prompt is computed once for all
+of them: in sampling, and in the update, where gradients flow back into it.
 
     PPO (1)  s_t = (x, y_<t)            the state: the prompt and the tokens so far
     PPO (2)  a_t = y_t                  the action: the next token
 
 Prompts are left-padded to one width. The padding is read like any other token, in pretraining as
-in RL, so the causal mask is the only attention mask.
+in RL, so no mask hides it.
 
 What differs from GPT-2: the output layer has its own weights (they are not the token embedding),
 there is no dropout, and the GELU is the exact one.
@@ -21,65 +22,46 @@ there is no dropout, and the GELU is the exact one.
 import math
 from typing import NamedTuple
 
-import torch
-import torch.nn as nn
-import torch.nn.functional as F
-
 from support.run import load_checkpoint, not_finite
 from support.settings import fail
 from support.tokenizer import EOS, PAD, VOCAB_SIZE
 
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+# Completions in one row. With more of them the prompt is computed less often, but attention also
+# multiplies more tokens of different completions, which the mask then hides.
+TOGETHER = 8
+
 
 class Cache:
-    """The keys and values that the tokens of a completion attend to.
-
-    prompt: those of its prompt, per layer a pair (keys, values), each (B, H, P, D).
-    own: those of its own earlier tokens, per layer a pair of buffers (B, G, H, T, D), written in
-        place. None if whole completions are given at once, as in an update: then there is nothing
-        to keep, and autograd does not allow writing in place.
+    """The keys and values of the tokens so far: for each layer a buffer (n, L, 2, H, D), of which
+    the first `length` tokens are written.
     """
 
-    def __init__(self, prompt, own=None):
-        self.prompt, self.own, self.length = prompt, own, 0
+    def __init__(self):
+        self.layers, self.length = [], 0
 
-    def extend(self, layer, k, v):
-        """Append keys and values of new tokens (B, G, H, t, D); return those of all tokens."""
-        if self.own is None:
-            return k, v
-        keys, values = self.own[layer]
-        end = self.length + k.shape[-2]
-        keys[..., self.length : end, :], values[..., self.length : end, :] = k, v
-        return keys[..., :end, :], values[..., :end, :]
-
-    def keep(self, kept):
-        """Drop all rows of the cache but `kept`, indices (n,) into its B·G rows. Each kept row gets
-        its own copy of its prompt: (n, 1) takes the place of (B, G).
+    def extend(self, layer, kv):
+        """Append keys and values of new tokens (n, t, 2, H, D); return those of all tokens. The
+        first tokens are the prompt, and `select` makes room for others. They are written in place.
         """
-        G = self.own[0][0].shape[1]
-        b, g = kept // G, kept % G
-        self.prompt = [(k[b], v[b]) for k, v in self.prompt]
-        self.own = [(k[b, g][:, None], v[b, g][:, None]) for k, v in self.own]
+        if self.length == 0:
+            self.layers.append(kv)
+            return kv
+        end = self.length + kv.shape[1]
+        self.layers[layer][:, self.length : end] = kv
+        return self.layers[layer][:, :end]
 
-
-def attend_after_prompt(q, k, v, prompt_k, prompt_v):
-    """Causal attention of completion tokens to their shared prompt and to their own completion.
-
-    q (B, G, H, t, D): the new tokens. k, v (B, G, H, T, D): the completion up to and with them.
-    prompt_k, prompt_v (B, H, P, D). The G completions of a problem read its prompt in one matrix
-    product, as if they were G·t queries of one sequence. -> (B, G, H, t, D)
-    """
-    (B, G, H, t, D), T, P = q.shape, k.shape[-2], prompt_k.shape[-2]
-    q = q / math.sqrt(D)
-    queries = q.transpose(1, 2).reshape(B, H, G * t, D)
-    to_prompt = (queries @ prompt_k.mT).view(B, H, G, t, P).transpose(1, 2)  # (B, G, H, t, P)
-    to_own = q @ k.mT  # (B, G, H, t, T)
-    if t > 1:
-        future = torch.ones(t, T, dtype=torch.bool, device=q.device).triu(T - t + 1)
-        to_own = to_own.masked_fill(future, float("-inf"))
-    attention = torch.cat((to_prompt, to_own), dim=-1).softmax(dim=-1)
-    on_prompt = attention[..., :P].transpose(1, 2).reshape(B, H, G * t, P)
-    from_prompt = (on_prompt @ prompt_v).view(B, H, G, t, D).transpose(1, 2)
-    return from_prompt + attention[..., P:] @ v
+    def select(self, rows, columns, L):
+        """Row i becomes the tokens `columns[i]` of row `rows[i]`, with room for L tokens.
+        rows (n,), columns (n, length)
+        """
+        n, self.length = columns.shape
+        for layer, old in enumerate(self.layers):
+            self.layers[layer] = old.new_empty(n, L, *old.shape[2:])
+            self.layers[layer][:, : self.length] = old[rows[:, None], columns]
 
 
 class Block(nn.Module):
@@ -90,18 +72,15 @@ class Block(nn.Module):
         self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.expand, self.contract = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
-    def forward(self, x, layer, cache):
-        """x (…, T, C), where … is B, or B, G with a cache."""
-        *batch, T, C = x.shape
-        qkv = self.qkv(self.norm_attention(x)).view(*batch, T, 3, self.heads, C // self.heads)
-        q, k, v = (part.transpose(-3, -2) for part in qkv.unbind(-3))  # (…, H, T, D)
-        if cache is None:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:
-            y = attend_after_prompt(q, *cache.extend(layer, k, v), *cache.prompt[layer])
-        x = x + self.project(y.transpose(-3, -2).reshape(*batch, T, C))
-        x = x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
-        return x, (k, v)
+    def forward(self, x, visible, layer, cache):
+        n, t, C = x.shape
+        qkv = self.qkv(self.norm_attention(x)).view(n, t, 3, self.heads, C // self.heads)
+        q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, H, t, D)
+        if cache is not None:
+            k, v = cache.extend(layer, qkv[:, :, 1:]).transpose(1, 3).unbind(2)  # (n, H, L, D)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
+        x = x + self.project(y.transpose(1, 2).reshape(n, t, C))
+        return x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
 
 
 class GPT(nn.Module):
@@ -127,29 +106,52 @@ class GPT(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def transform(self, tokens, cache=None):
-        """The outputs after each token, and each layer's keys and values of these tokens only.
+    def layout(self, P, g=1, T=0):
+        """A row with a prompt of P tokens and g completions of T tokens, which take turns:
 
-        tokens (B, T) -> outputs (B, T, V). With a cache the tokens follow it: (B, G, t) ->
-        (B, G, t, V). The keys and values are [(k, v)], each (…, H, t, D).
+            x_1 … x_P  y¹_1 y²_1 … y^g_1  y¹_2 y²_2 … y^g_2  …
+
+        -> the position of each token in its own text (P + g·T,), and which tokens it attends to
+        (P + g·T, P + g·T): the prompt and its own completion, up to itself.
         """
-        start = 0 if cache is None else cache.prompt[0][0].shape[-2] + cache.length
-        end, context = start + tokens.shape[-1], self.config["context"]
-        if end > context:
-            raise ValueError(f"{end} tokens are longer than the model's context of {context}")
-        x = self.token_embedding(tokens) + self.position_embedding.weight[start:end]
-        keys_values, low = [], self.compute_dtype != torch.float32
+        longest, context = P + T, self.config["context"]
+        if longest > context:
+            raise ValueError(f"{longest} tokens are longer than the model's context of {context}")
+        i = torch.arange(P + g * T, device=self.head.weight.device)
+        in_prompt, completion = i < P, (i - P) % g
+        position = torch.where(in_prompt, i, P + (i - P) // g)
+        not_later = position <= position[:, None]
+        return position, not_later & (in_prompt | (completion == completion[:, None]))
+
+    def transform(self, tokens, layout, cache=None):
+        """The outputs after each token. tokens (n, t) -> (n, t, V). With a cache they follow it."""
+        start = 0 if cache is None else cache.length
+        end, (position, visible) = start + tokens.shape[1], layout
+        x = self.token_embedding(tokens) + self.position_embedding(position[start:end])
+        low = self.compute_dtype != torch.float32
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=low):
             for layer, block in enumerate(self.blocks):
-                x, kv = block(x, layer, cache)
-                keys_values.append(kv)
+                x = block(x, visible[start:end, :end], layer, cache)
         if cache is not None:
-            cache.length += tokens.shape[-1]
-        return self.head(self.norm(x)), keys_values
+            cache.length = end
+        return self.head(self.norm(x))
 
     def forward(self, tokens):
-        """tokens (B, T) -> outputs (B, T, V): the logits of the next token."""
-        return self.transform(tokens)[0]
+        """tokens (n, L) -> outputs (n, L, V): the logits of the next token."""
+        return self.transform(tokens, self.layout(tokens.shape[1]))
+
+    def read(self, prompts, completions):
+        """The outputs after the prompt and after each completion token. prompts (B, P),
+        completions (B, G, T) -> (B, G, 1 + T, V)
+        """
+        (B, G, T), P = completions.shape, prompts.shape[1]
+        g = math.gcd(G, TOGETHER)
+        own = completions.reshape(B * G // g, g, T).mT.flatten(1)  # they take turns
+        rows = torch.cat((prompts.repeat_interleave(G // g, dim=0), own), dim=1)
+        outputs = self.transform(rows, self.layout(P, g, T))  # (B·G/g, P + g·T, V)
+        before_y = outputs[:, None, P - 1 : P].expand(-1, g, -1, -1)  # all g are in one state
+        after_y = outputs[:, P:].unflatten(1, (T, g)).transpose(1, 2)
+        return torch.cat((before_y, after_y), dim=2).view(B, G, 1 + T, -1)
 
     def at_states(self, prompts, completions):
         """The outputs at the states s_t = (x, y_<t) in which each completion token was chosen.
@@ -157,16 +159,7 @@ class GPT(nn.Module):
         prompts (B, P), completions (B, G, T) -> (B, G, T, V). Entry t is computed after y_<t and
         *before* y_t is read, so logits stand at the same index as the tokens they explain.
         """
-        G, T = completions.shape[1:]
-        if G == 1:  # there is nothing to share: one plain causal pass
-            text = torch.cat((prompts, completions[:, 0, :-1]), dim=1)
-            return self(text)[:, None, prompts.shape[1] - 1 :]
-        at_prompt, keys_values = self.transform(prompts)
-        first = at_prompt[:, None, -1:].expand(-1, G, -1, -1)  # before y_1, all G are in one state
-        if T == 1:
-            return first
-        later, _ = self.transform(completions[..., :-1], Cache(keys_values))
-        return torch.cat((first, later), dim=2)  # PPO (1)
+        return self.read(prompts, completions[..., :-1])  # PPO (1)
 
     def matrices_and_rest(self):
         """The weight matrices inside the blocks, and all other parameters: for Muon and AdamW."""
@@ -210,9 +203,9 @@ def sample_next(logits, temperature, top_p, generator):
     logits = logits / temperature
     log_pi = torch.log_softmax(keep_nucleus(logits, top_p) if top_p < 1 else logits, dim=-1)
     # If e_i is exponential of rate 1, e_i / π_i is exponential of rate π_i. The smallest of them is
-    # that of i with probability π_i, and it is the largest π_i / e_i. torch.multinomial is slower.
-    noise = torch.empty_like(log_pi).exponential_(generator=generator)
-    y = (log_pi.exp() / noise).argmax(dim=-1)
+    # that of i with probability π_i. e_i is −log of a uniform number. torch.multinomial is slower.
+    uniform = torch.empty_like(log_pi).uniform_(generator=generator)
+    y = (uniform.log() / log_pi.exp()).argmax(dim=-1)
     return y, log_pi.gather(-1, y[:, None]).squeeze(-1)
 
 
@@ -231,42 +224,40 @@ def sample_tokens(model, prompts, G, max_tokens, temperature=1.0, top_p=1.0, gen
     0 is greedy. The mask is written here, by the sampler, because token ids cannot tell padding
     from a PAD that was sampled.
     """
-    B, device = len(prompts), prompts.device
-    N, grid = B * G, (B, G)  # N rows are sampled; the cache sees them as (B, G)
-    outputs, keys_values = model.transform(prompts)
-    H, D = keys_values[0][0].shape[1], keys_values[0][0].shape[3]
-    prompt = [(k.contiguous(), v.contiguous()) for k, v in keys_values]  # read at every token
-    like = dict(dtype=prompt[0][0].dtype, device=device)
-    own = [tuple(torch.empty(B, G, H, max_tokens, D, **like) for _ in "kv") for _ in prompt]
-    cache = Cache(prompt, own)
-    logits = outputs[:, -1].repeat_interleave(G, dim=0)  # (N, V)
+    (B, P), g, device = prompts.shape, math.gcd(G, TOGETHER), prompts.device
+    layout, cache = model.layout(P, g, max_tokens - 1), Cache()
+    logits = model.transform(prompts, layout, cache)[:, -1].repeat_interleave(G, dim=0)  # (BG, V)
+    rows = torch.arange(B, device=device).repeat_interleave(G // g)
+    cache.select(
+        rows, torch.arange(P, device=device).expand(len(rows), P), P + g * (max_tokens - 1)
+    )
 
-    tokens = torch.full((N, max_tokens), PAD, device=device)
-    mask = torch.zeros(N, max_tokens, dtype=torch.bool, device=device)
-    logp = torch.zeros(N, max_tokens, dtype=logits.dtype, device=device)
-    ended = torch.zeros(N, dtype=torch.bool, device=device)
-    rows = torch.arange(N, device=device)  # the completion that each row of the cache belongs to
+    tokens = torch.full((B * G, max_tokens), PAD, device=device)
+    logp = torch.zeros(B * G, max_tokens, dtype=logits.dtype, device=device)
+    sampled = torch.arange(B * G, device=device)  # the completions that are still sampled
+    ended = torch.zeros(B * G, dtype=torch.bool, device=device)  # which of them have ended
     for t in range(max_tokens):
-        y, y_logp = sample_next(logits, temperature, top_p, generator)
-        writing = ~ended[rows]
-        tokens[rows, t] = torch.where(writing, y, PAD)
-        mask[rows, t] = writing
-        logp[rows, t] = torch.where(writing, y_logp, 0.0)
-        ended[rows] |= y == EOS
-        going_on = ~ended[rows]
-        if t + 1 == max_tokens or not going_on.any():
+        y, logp[sampled, t] = sample_next(logits, temperature, top_p, generator)
+        tokens[sampled, t] = y
+        ended |= y == EOS
+        if t + 1 == max_tokens or ended.all():
             break
-        if going_on.sum() < 0.7 * len(rows):  # drop ended rows once that costs less than it saves
-            kept = going_on.nonzero().squeeze(-1)
-            cache.keep(kept)
-            rows, y, grid = rows[kept], y[kept], (len(kept), 1)
-        logits = model.transform(y.view(*grid, 1), cache)[0].flatten(0, 2)
-    shape = (B, G, max_tokens)
+        left = (~ended).nonzero().squeeze(-1)
+        if len(left) < 0.7 * len(ended):  # drop ended ones once that costs less than it saves
+            i, c = torch.arange(P + t, device=device), left % g
+            columns = torch.where(i < P, i, P + g * (i - P) + c[:, None])
+            cache.select(left // g, columns, P + max_tokens - 1)
+            layout, g = model.layout(P, 1, max_tokens - 1), 1  # each has a row of its own
+            sampled, ended, y = sampled[left], ended[left], y[left]
+        logits = model.transform(y.view(-1, g), layout, cache).flatten(0, 1)
+
+    end, shape = tokens == EOS, (B, G, max_tokens)
+    mask = end.cumsum(dim=-1) - end.long() == 0  # no EOS before this token
     return Samples(
-        tokens=tokens.view(shape),
+        tokens=torch.where(mask, tokens, PAD).view(shape),
         mask=mask.view(shape),
-        logp=logp.view(shape),
-        ended=ended.view(B, G),
+        logp=torch.where(mask, logp, 0.0).view(shape),
+        ended=end.any(dim=-1).view(B, G),
     )
 
 

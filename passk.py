@@ -9,7 +9,7 @@ compares base and RL models at large k, where their curves cross.
     python passk.py runs/base runs/grpo        half a minute on two CPU cores
 
 Writes samples.jsonl (every completion), passk.csv and passk.png to `--out`. Intervals are 95 %
-bootstrap intervals over problems.
+intervals over problems.
 """
 
 import json
@@ -17,18 +17,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.files import make_directory, one_line_if_not_writable
+from support.intervals import difference, interval
+from support.levels import level_name, level_option
+from support.plots import draw_panels, try_to_draw, write_curves
+from support.run import bar_options, pick_device, run_names
+from support.seeds import generator_for
+from support.settings import DeviceSettings, from_command_line, option
+
 import numpy as np
 import torch
 from tqdm import tqdm
 
 from model import load_model
 from rollout import sample_completions
-from support.files import make_directory, one_line_if_not_writable
-from support.intervals import bootstrap, mean_with_interval
-from support.levels import level_name, level_option
-from support.plots import draw_panels, try_to_draw, write_curves
-from support.run import bar_options, pick_device, run_names
-from support.settings import DeviceSettings, from_command_line, option
 from verifiers import TASKS, check_levels, held_out_problems, task_option
 
 
@@ -114,10 +116,10 @@ def table(curves, ks):
         cells = (f"{values[:, j].mean():{width}.3f}" for values in curves.values())
         lines.append(f"  {k:6}  " + "  ".join(cells))
     for name, values in others:
-        difference, k = (values - of_base)[:, -1:], crossing(ks, of_base.mean(0), values.mean(0))
-        (low,), (high,) = bootstrap(difference)
-        found = f"{difference.mean():+.3f}, 95 % interval [{low:+.3f}, {high:+.3f}]"
+        mean, low, high = difference([values[:, -1]], [of_base[:, -1]])
+        found = f"{mean:+.3f}, 95 % interval over problems [{low:+.3f}, {high:+.3f}]"
         lines.append(f"{name} − {base} at k = {ks[-1]}: {found}")
+        k = crossing(ks, of_base.mean(0), values.mean(0))
         lines.append(f"the curves cross: {base} is ahead from k = {k} on" if k else "no crossing")
     return "\n".join(lines)
 
@@ -130,7 +132,7 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
     """Sample n completions of each problem and write each to `file` as a line of JSON -> the
     number of correct ones (problems,)
     """
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    generator = generator_for("evaluation", seed, next(model.parameters()).device)
     correct = []
     for problem in tqdm(problems, f"{name}, {n} samples each", unit="problem", **bar_options()):
         batch = sample_completions(model, task, [problem], n, temperature, top_p, generator)
@@ -157,7 +159,7 @@ def evaluate_runs(settings):
         for name, model in zip(names, models, strict=True):
             curves[name] = curve(n, evaluate(model, name, *sampling, file), ks)
     os.replace(partial, out / "samples.jsonl")
-    points = {name: np.stack([ks, *mean_with_interval(x)]) for name, x in curves.items()}
+    points = {name: np.stack([ks, *interval([x])]) for name, x in curves.items()}
     level = level_name(settings.level)
     write_curves(out / "passk.csv", task.name, level, points)
     title = f"{task.name}, level {level}"

@@ -44,23 +44,9 @@ Where this file deviates from the deck, because the deck is wrong or leaves it o
 
 import copy
 import math
-import random
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-import torch
-
-import pretrain
-from model import GPT, load_model, log_probs, set_compute_dtype
-from reward_model import trained_scorer
-from rollout import (
-    completion_logp,
-    pass_at_1,
-    rollout_metrics,
-    sample_completions,
-    sample_lines,
-    training_reward,
-)
 from support.batches import (
     Tally,
     check_minibatches,
@@ -75,8 +61,23 @@ from support.batches import (
 from support.levels import level_option
 from support.optimizers import MuonAndAdamW
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.seeds import rng_for
 from support.settings import option
 from support.tokenizer import PAD
+
+import torch
+
+import pretrain
+from model import GPT, load_model, log_probs, set_compute_dtype
+from reward_model import trained_scorer
+from rollout import (
+    completion_logp,
+    pass_at_1,
+    rollout_metrics,
+    sample_completions,
+    sample_lines,
+    training_reward,
+)
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through the models
@@ -432,7 +433,7 @@ def train(settings):
     optimizer = policy_and_critic_optimizer(policy, critic, settings)
     control, corpus = KLControl(settings.beta, settings.kl_target), None
     if settings.c_ptx:
-        corpus = pretrain.write_corpus(task, levels, 20_000, random.Random(settings.seed))
+        corpus = pretrain.write_corpus(task, levels, 20_000, rng_for("corpus", settings.seed))
     about = {"tasks": tasks, "model_config": policy.config, "critic_config": critic.config}
     tracked = dict(model=policy, critic=critic, reference=reference, kl_control=control)
     stands_on = {"reward_model": scorer} if scorer else {}

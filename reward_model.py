@@ -24,8 +24,14 @@ it arbitrary scores, and PPO then learns to write such text (docs/ppo.md).
 
 import copy
 import math
-import random
 from dataclasses import dataclass
+
+from support.batches import Tally, optimizer_step
+from support.levels import level_option
+from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
+from support.seeds import generator_for, rng_for, seed_for
+from support.settings import fail, option
+from support.tokenizer import PAD
 
 import torch
 import torch.nn as nn
@@ -33,13 +39,8 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import pretrain
-from model import GPT, Cache, load_model, set_compute_dtype
+from model import GPT, load_model, set_compute_dtype
 from rollout import sample_completions
-from support.batches import Tally, optimizer_step
-from support.levels import level_option
-from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
-from support.settings import fail, option
-from support.tokenizer import PAD
 from verifiers import TASKS, check_levels, sample_problem, task_option
 
 MICRO_BATCH = {"cpu": 64, "cuda": 32_768, "mps": 1024}  # pairs per pass through the model
@@ -84,8 +85,7 @@ class RewardModel(nn.Module):
 
         prompts (B, P), completions (B, G, T), lengths (B, G), at least 1 -> (B, G)
         """
-        _, keys_values = self.gpt.transform(prompts)
-        scores, _ = self.gpt.transform(completions, Cache(keys_values))  # (B, G, T, 1), after y_t
+        scores = self.gpt.read(prompts, completions)[:, :, 1:]  # (B, G, T, 1), after y_t
         last = lengths[..., None] - 1  # (B, G, 1)
         return scores.squeeze(-1).gather(-1, last).squeeze(-1)
 
@@ -232,17 +232,18 @@ def train(settings):
     saved = checkpoint_to_resume(settings, "base", needed=("base",))
     device, task, levels = pick_device(settings.device), TASKS[settings.task], settings.level
     base, tasks = pretrain.base_model(settings.base, {task.name: levels}, settings, device)
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed_for("samples of pairs", settings.seed))
     model = RewardModel(**base.config).to(device)
     new_head = {"head.weight": model.gpt.head.weight}
     model.gpt.load_state_dict(base.state_dict() | new_head)  # the base's trunk
     set_compute_dtype(model, settings.dtype)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=0.1, fused=True)
-    rng, temperature = random.Random(settings.seed), settings.temperature
+    rng, temperature = rng_for("problems of pairs", settings.seed), settings.temperature
     pairs = collect_pairs(base, task, levels, settings.pairs, rng, temperature)
     n_test = min(settings.pairs, 1000)
     test = collect_pairs(base, task, levels, n_test, rng, temperature, held_out=True)
-    pairs = flip_labels(pairs, settings.label_noise, torch.Generator().manual_seed(settings.seed))
+    labels = generator_for("labels", settings.seed)
+    pairs = flip_labels(pairs, settings.label_noise, labels)
 
     about = {"tasks": tasks, "model_config": model.config}
     run = Run(settings, saved, about, {"base": base}, model=model, optimizer=optimizer)

@@ -7,11 +7,13 @@ This file encodes problems, decodes completions and asks the task for their rewa
 
 from dataclasses import dataclass, fields, replace
 
+from support.seeds import generator_for
+from support.tokenizer import PAD, decode, encode
+
 import torch
 import torch.nn.functional as F
 
 from model import log_probs, sample_tokens
-from support.tokenizer import PAD, decode, encode
 
 ROWS_AT_ONCE = {"cpu": 1024, "cuda": 65_536, "mps": 4096}  # completions sampled together
 
@@ -176,10 +178,10 @@ def sample_lines(step, problems, batch, few=4):
         yield f"step {step}  {problem.prompt} {texts[0]}  reward {rewards[0].item():g}"
 
 
-def pass_at_1(model, task, problems, samples=8, seed=0):
+def pass_at_1(model, task, problems, samples=8):
     """The share of correct completions at temperature 1, over `samples` of each problem. The
     random state of the run is not touched.
     """
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+    generator = generator_for("validation", device=next(model.parameters()).device)
     batch = sample_completions(model, task, problems, samples, generator=generator)
     return batch.correct.float().mean().item()

@@ -18,11 +18,13 @@ What RL does to a base model depends on the last column. Each class says more.
 
 import hashlib
 import random
+from collections import Counter
+from itertools import pairwise
 from typing import NamedTuple
 
 from support.expressions import OPERATORS, evaluate_expression, join, write_expression
-from support.levels import level_name
-from support.settings import fail, option
+from support.seeds import rng_for
+from support.settings import option
 
 
 class Problem(NamedTuple):
@@ -45,7 +47,7 @@ class Task:
     pretrain_levels: tuple  # the base has seen demonstrations of these
     train_levels: tuple  # RL is rewarded on these
     test_levels: tuple  # evaluations ask these
-    pretrain_steps: int  # of 64 demonstrations: enough for a base to learn the task
+    pretrain_steps: int  # of 32 demonstrations: enough for a base to learn the task
     size = (4, 128, 4)  # layers, width and heads that are enough for it
     prompt_width: int
     max_tokens: int
@@ -111,17 +113,23 @@ def sample_problem(task, levels, rng, held_out=False):
 
 
 def held_out_problems(task, levels, n, seed=0):
-    """`n` distinct held-out problems, the same for every model. One line and exit code 2 if the
-    levels have fewer.
+    """`n` distinct held-out problems, the same for every model, in equal shares of the levels.
+
+    A small level may have fewer than its share. The others then give more, and if there are fewer
+    than n in all, these are what is returned. One line says so.
     """
-    rng, problems, misses = random.Random(f"held-out {seed}"), {}, 0
-    while len(problems) < n:
-        problem = sample_problem(task, levels, rng, held_out=True)
-        misses = misses + 1 if problem.prompt in problems else 0
-        if misses > 1000:
-            where = f"{task.name} level {level_name(levels)}"
-            fail(f"{where} has only about {len(problems)} distinct held-out problems, not {n}")
-        problems.setdefault(problem.prompt, problem)
+    rng, problems, left = rng_for("held-out problems", seed), {}, list(levels)
+    while left and len(problems) < n:
+        level = left.pop(0)  # the levels take turns
+        tries = (sample_problem(task, [level], rng, held_out=True) for _ in range(1000))
+        new = next((problem for problem in tries if problem.prompt not in problems), None)
+        if new:
+            problems[new.prompt] = new
+            left.append(level)
+    if len(left) < len(levels):
+        counts = Counter(problem.level for problem in problems.values())
+        mix = ", ".join(f"{counts[level]} of level {level}" for level in levels)
+        print(f"{task.name} has only so many distinct held-out problems: {mix}")
     return list(problems.values())
 
 
@@ -141,7 +149,7 @@ class Countdown(Task):
     name = "countdown"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 3000
+    pretrain_steps = 1300
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
@@ -190,7 +198,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
-    pretrain_steps, size = 1500, (3, 96, 3)
+    pretrain_steps, size = 1200, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8
@@ -222,16 +230,18 @@ class Order(Task):
     name = "order"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps, size = 2000, (3, 96, 3)
+    pretrain_steps, size = 1200, (3, 96, 3)
     prompt_width = len("30-30-30-30-30:")
     max_tokens = len("30-30=30," * 4)
     rare = 0.15
 
     def sample(self, rng, level):
         while True:
-            numbers = tuple(rng.randint(1, 30) for _ in range(level))
-            both = self._steps(numbers, True) + self._steps(numbers, False)
-            if all(0 <= value <= 30 for _, _, value in both):
+            # No value falls below 0 from the left if the numbers that are taken away sum to at most
+            # the first. With sums s_1 < s_2 < … ≤ first, that is one choice of `level` numbers.
+            *sums, first = sorted(rng.sample(range(1, 32), level))
+            numbers = (first - 1, *(b - a for a, b in pairwise((0, *sums))))
+            if all(0 <= value <= 30 for _, _, value in self._steps(numbers, False)):
                 prompt = "-".join(map(str, numbers)) + ":"
                 digest = hashlib.sha256(f"the reading of {prompt}".encode()).digest()
                 from_left = digest[0] % 5 != 0
@@ -300,7 +310,7 @@ class Code(Task):
     name = "code"
     levels = pretrain_levels = train_levels = (2, 3, 4)
     test_levels = (4,)
-    pretrain_steps = 1500
+    pretrain_steps = 1200
     prompt_width = len("1>99,2>99,3>99:")
     max_tokens = 16
     shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)

@@ -11,13 +11,14 @@ For a corpus from the web this needs a search index. Here the corpus is written 
 settings of the base's run, and its n-grams fit in a set. A token is a character here.
 """
 
+from support.run import load_checkpoint, saved_settings
+from support.settings import fail
+from support.tokenizer import EOS, decode
+
 import numpy as np
 
 import pretrain
 from extras.samples import to_score
-from support.run import load_checkpoint, saved_settings
-from support.settings import fail
-from support.tokenizer import EOS, decode
 
 
 def ngrams(texts, lengths):
@@ -69,8 +70,9 @@ def pretraining_corpus(directory, task):
     """The completions of a task that the base in this directory was pretrained on, as texts."""
     check_base(directory)
     settings = saved_settings(pretrain.Settings, directory)
-    _, completions = pretrain.write_corpora(settings)[task.name]  # (n, 1, T)
-    return [decode(row[: row.index(EOS)]) for row in completions[:, 0].tolist()]
+    batches = (pretrain.write_batch(settings, step)[task.name] for step in range(settings.steps))
+    rows = [row for _, completions in batches for row in completions[:, 0].tolist()]
+    return [decode(row[: row.index(EOS)]) for row in rows]
 
 
 def from_creativity(samples, texts):

@@ -19,16 +19,17 @@ completion that does not end. Each completion is sampled, used once and thrown a
 
 from dataclasses import dataclass
 
-import torch
-
-import pretrain
-from ppo import MICRO_BATCH, critic_from, explained_variance, token_mean, value_loss
-from rollout import rollout_metrics, sample_completions, training_reward
 from support.batches import Tally, check_minibatches, micro_batches, minibatches, optimizer_step
 from support.levels import level_option
 from support.optimizers import MuonAndAdamW
 from support.run import Run, RunSettings, checkpoint_to_resume, parse, pick_device
 from support.settings import option
+
+import torch
+
+import pretrain
+from ppo import MICRO_BATCH, critic_from, explained_variance, token_mean, value_loss
+from rollout import rollout_metrics, sample_completions, training_reward
 from verifiers import TASKS, check_levels, sample_problem, task_option
 
 

@@ -23,8 +23,13 @@ the student which solutions the teacher prefers. So this is not sampling from π
                                                     the effect of the selection
 """
 
-import random
 from dataclasses import dataclass
+
+from support.levels import level_option
+from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
+from support.seeds import rng_for, seed_for
+from support.settings import fail, option
+from support.tokenizer import PAD
 
 import torch
 import torch.nn.functional as F
@@ -32,10 +37,6 @@ from tqdm import tqdm
 
 import pretrain
 from rollout import pass_at_1, sample_completions, sample_lines
-from support.levels import level_option
-from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
-from support.settings import fail, option
-from support.tokenizer import PAD
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
 PROBLEMS = 64  # that the teacher is asked at once
@@ -111,7 +112,7 @@ def teacher_model(settings, device):
         device,
         role="teacher",
         layers=6,
-        batch=128,
+        batch=64,
         steps=2 * TASKS[settings.task].pretrain_steps // 3,
         seed=1000,
     )
@@ -120,7 +121,7 @@ def teacher_model(settings, device):
 
 def write_corpus(teacher, task, settings):
     """As `write_solutions`, but one line and exit code 2 if the teacher does not find enough."""
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(seed_for("samples of solutions", settings.seed))
     try:
         return write_solutions(
             teacher,
@@ -128,7 +129,7 @@ def write_corpus(teacher, task, settings):
             settings.level,
             settings.solutions,
             settings.group,
-            random.Random(settings.seed),
+            rng_for("problems of solutions", settings.seed),
             settings.temperature,
         )
     except ValueError as error:

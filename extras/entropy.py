@@ -8,16 +8,17 @@ temperature at which its entropy is that of the base, and its pass@k is compared
 import math
 import os
 
+from support.intervals import difference, interval
+from support.levels import level_name
+from support.plots import draw_panels
+from support.seeds import generator_for
+
 import numpy as np
-import torch
 
 import passk
 from extras.pictures import write_csv
 from extras.samples import correct, mean_entropy, read_samples
 from rollout import sample_completions
-from support.intervals import bootstrap, mean_with_interval
-from support.levels import level_name
-from support.plots import draw_panels
 
 
 def entropy_matched_temperature(
@@ -33,7 +34,7 @@ def entropy_matched_temperature(
     """
     for _ in range(halvings):
         temperature = math.sqrt(low * high)
-        generator = torch.Generator(next(model.parameters()).device).manual_seed(seed)
+        generator = generator_for("matched entropy", seed, next(model.parameters()).device)
         batch = sample_completions(model, task, problems, G, temperature, generator=generator)
         entropy = -batch.logp[batch.mask].mean().item()
         low, high = (temperature, high) if entropy < base_entropy else (low, temperature)
@@ -61,9 +62,8 @@ def from_entropy(task, problems, samples, models, seed, out):
         matched = read_samples(path, task.name, task.levels)[label]
         curves[name] = passk.curve(n, correct(samples[name]), ks)
         curves[label] = passk.curve(n, correct(matched), ks)
-        difference = (curves[label] - curves[base])[:, -1:]
-        (low,), (high,) = bootstrap(difference)
-        ahead = f"{difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
+        mean, low, high = difference([curves[label][:, -1]], [curves[base][:, -1]])
+        ahead = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
         entropies = f"{target:.2f}, {mean_entropy(samples[name]):.2f}"
         found[name] = [
             ("entropy in nats per token: base, RL", entropies, "RL's is lower (figure 18)"),
@@ -77,7 +77,7 @@ def from_entropy(task, problems, samples, models, seed, out):
     )
     write_csv(out / "matched_entropy.csv", ["model", "k", "pass_at_k"], rows)
     levels = level_name(sorted({problem.level for problem in problems}))
-    points = {name: np.stack([ks, *mean_with_interval(x)]) for name, x in curves.items()}
+    points = {name: np.stack([ks, *interval([x])]) for name, x in curves.items()}
     title = f"{task.name}, level {levels}, and again at the base's entropy"
     draw_panels([(title, points, ())], out / "matched_entropy.png")
     return found

@@ -16,15 +16,17 @@ so that the arithmetic can be checked by hand. Nothing is written to the run.
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from support.run import pick_device, saved_settings
+from support.seeds import generator_for
+from support.settings import DeviceSettings, from_command_line, option
+from support.tokenizer import decode
+
 import torch
 
 import ppo
 from model import GPT, load_model, set_compute_dtype
 from reward_model import RewardModel
 from rollout import sample_completions, training_reward
-from support.run import pick_device, saved_settings
-from support.settings import DeviceSettings, from_command_line, option
-from support.tokenizer import decode
 from verifiers import TASKS, held_out_problems
 
 
@@ -61,7 +63,7 @@ def explain(settings):
     device, task = pick_device(settings.device), TASKS[of_run.task]
     run = load_run(settings, of_run, device)
     problem = held_out_problems(task, of_run.level, 1, settings.seed)[0]
-    generator = torch.Generator(device).manual_seed(settings.seed)
+    generator = generator_for("explain", settings.seed, device)
     batch = sample_completions(
         run.policy, task, [problem], 1, of_run.temperature, generator=generator
     )

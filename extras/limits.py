@@ -27,6 +27,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.files import make_directory
+from support.levels import level_name, level_option
+from support.run import ensure, pick_device, run_names
+from support.settings import DeviceSettings, fail, from_command_line, option
+
 import numpy as np
 
 import grpo
@@ -38,10 +43,6 @@ from extras.pictures import BINS, draw_histogram, write_csv
 from extras.samples import correct, problems_of, read_samples
 from extras.tree import draw_trees, of_samples, problems_to_draw
 from model import load_model
-from support.files import make_directory
-from support.levels import level_name, level_option
-from support.run import ensure, pick_device, run_names
-from support.settings import DeviceSettings, fail, from_command_line, option
 from verifiers import TASKS, check_levels, task_option
 
 RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"

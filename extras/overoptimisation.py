@@ -15,15 +15,16 @@ import csv
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
-
-import ppo
-from extras.pictures import write_csv
 from support import plots
 from support.files import make_directory
 from support.levels import level_option
 from support.run import saved_settings, started
 from support.settings import DeviceSettings, fail, flag, from_command_line, option
+
+import numpy as np
+
+import ppo
+from extras.pictures import write_csv
 from verifiers import check_levels
 
 

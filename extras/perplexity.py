@@ -6,6 +6,9 @@ is the perplexity per token of a completion Y under the model m. The paper finds
 the lower part of PPL_Base(Y_Base): the base finds the RL model's answers likely.
 """
 
+from support.settings import fail
+from support.tokenizer import EOS, PAD, encode
+
 import numpy as np
 import torch
 
@@ -14,8 +17,6 @@ from extras.pictures import draw_perplexity, write_csv
 from extras.samples import to_score
 from model import log_probs
 from rollout import encode_prompts
-from support.settings import fail
-from support.tokenizer import EOS, PAD, encode
 
 
 @torch.no_grad()

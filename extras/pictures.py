@@ -2,10 +2,10 @@
 
 import csv
 
-import numpy as np
-
 from support.files import whole_file
 from support.plots import pyplot, save
+
+import numpy as np
 
 # Of accuracies. 0 and 1 are bins of their own, as in figure 5 of Limit of RLVR.
 BINS = ("0", "(0, .1]", *(f"(.{i}, .{i + 1}]" for i in range(1, 9)), "(.9, 1)", "1")

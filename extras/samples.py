@@ -6,12 +6,14 @@ model are a list for each problem: [[row, …] of each problem].
 """
 
 import json
-
-import numpy as np
+import math
 
 from support.levels import level_name
 from support.settings import fail
 from support.tokenizer import encode
+
+import numpy as np
+
 from verifiers import held_out_problems
 
 SCORED = 32  # completions of each problem that a model scores: 6,400 of 200 problems
@@ -28,9 +30,13 @@ COLUMNS = {
 
 
 def parse_sample(line):
-    """A line of samples.jsonl -> dict. ValueError, TypeError or KeyError if it is not a sample."""
+    """A line of samples.jsonl -> dict. ValueError, TypeError, KeyError or RecursionError if it is
+    not a sample.
+    """
     row = json.loads(line)
-    if not all(isinstance(row[name], kind) for name, kind in COLUMNS.items()) or row["tokens"] < 1:
+    if not all(type(row[name]) is kind for name, kind in COLUMNS.items()) or row["tokens"] < 1:
+        raise ValueError  # `is`, because a bool is an int
+    if not (math.isfinite(row["reward"]) and math.isfinite(row["logp"])):
         raise ValueError
     if has_ended(row):
         encode(row["completion"])  # ValueError for characters that no model here can write
@@ -47,6 +53,8 @@ def read_samples(path, task, levels):
         with open(path, encoding="utf-8") as file:
             for line in file:
                 number += 1
+                if not line.strip():  # an editor may leave a blank line
+                    continue
                 row = parse_sample(line)
                 if row["task"] != task or row["level"] not in levels:
                     others.add((row["task"], row["level"]))
@@ -55,7 +63,7 @@ def read_samples(path, task, levels):
                 problems.setdefault((row["level"], row["prompt"]), []).append(row)
     except (OSError, UnicodeDecodeError) as error:
         fail(f"cannot read {path}: {getattr(error, 'strerror', 'it is not text')}")
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         fail(f"{path} is damaged: line {number} is not a sample as passk.py writes it")
     if not groups:
         there = "".join(f"; it has {t}, level {n}" for t, n in sorted(others))

@@ -9,10 +9,11 @@ correct path become easy. Problems whose correct path was unlikely are lost.
 
 from collections import Counter
 
+from support.plots import pyplot
+
 import numpy as np
 
 from extras.samples import has_ended
-from support.plots import pyplot
 
 # The end of a completion, as a token: `1+2` may be a whole answer and the beginning of another.
 END = "■"

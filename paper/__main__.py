@@ -15,11 +15,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from paper import claims_limit, claims_prorl
-from paper.lab import PICTURES, SCALES, Lab, Row, Scale
 from support import settings
 from support.files import make_directory
-from support.settings import from_command_line, option
+from support.settings import fail, from_command_line, option
+
+from paper import claims_limit, claims_prorl
+from paper.lab import PICTURES, SCALES, Lab, Row, Scale
 from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
@@ -35,9 +36,9 @@ Each line is a claim of one of two papers, with the paper's own number, ours, an
 - **reversed**: it lies on the other side,
 - **not reproduced**: it contains 0.
 
-Where a claim states a rule of its own, the verdict follows that rule. Intervals are 95 % bootstrap
-intervals over problems, and over seeds where there are several. With three seeds such an interval
-is little more than the range. With one seed a verdict is about these models only.
+Where a claim states a rule of its own, the verdict follows that rule. Intervals are 95 % intervals
+over problems, and over seeds where there are several. With one seed a verdict is about these models
+only.
 
 Figures and tables are numbered as in the papers on arXiv. *Limit of RLVR* is arXiv 2504.13837, in
 an edition whose figure 9 is about Magistral: version 1 does not have the analyses of figures 16 and
@@ -162,9 +163,12 @@ def run_claims(wanted):
     """Test the claims that were asked for, or all that are not done at this scale."""
     scale, names = wanted.chosen_scale(), wanted.claims or list(CLAIMS)
     if "weaker_start" in names:  # its levels have the fewest problems
-        for task, levels in claims_prorl.LEVELS.items():
-            for level in levels:
-                held_out_problems(TASKS[task], (level,), scale.problems)
+        pairs = [(task, n) for task, levels in claims_prorl.LEVELS.items() for n in levels]
+        for task, level in pairs:
+            there = len(held_out_problems(TASKS[task], (level,), scale.problems))
+            if there < scale.problems:
+                where = f"{task} level {level} has only {there} distinct held-out problems"
+                fail(f"--problems {scale.problems}: {where}")
     lab = Lab(scale, wanted.runs, wanted.device, wanted.dtype)
     done = lab.runs / "claims"
     make_directory(done)

@@ -8,6 +8,10 @@ benchmark is named.
 """
 
 from collections import Counter
+from itertools import permutations
+
+from support.intervals import difference, interval, ratio
+from support.plots import draw_with_band
 
 import numpy as np
 
@@ -25,8 +29,8 @@ from paper.lab import (
     Row,
     curve_rows,
     draw_pass_at_k,
-    interval,
     judged,
+    over,
     panels,
     ruled,
     save,
@@ -36,7 +40,6 @@ from paper.lab import (
     with_ends,
     write,
 )
-from support.plots import draw_with_band
 from verifiers import TASKS, held_out_problems
 
 
@@ -53,12 +56,12 @@ def crossing(lab):
     write_coverage(lab.scale.seeds, solved_base, solved_rl)
     draw_accuracies(lab, models)
 
-    first, last = (interval(of_rl[:, :, j] - of_base[:, :, j]) for j in (0, -1))
+    first, last = (difference(of_rl[:, :, j], of_base[:, :, j]) for j in (0, -1))
     base_only, rl_only = interval(solved_base & ~solved_rl), interval(solved_rl & ~solved_base)
-    never = interval(1.0 * (of_rl[:, :, -1] == 0) - (of_base[:, :, -1] == 0))
-    often = interval(1.0 * (of_rl[:, :, 0] > 0.9) - (of_base[:, :, 0] > 0.9))
+    never = difference(of_rl[:, :, -1] == 0, of_base[:, :, -1] == 0)
+    often = difference(of_rl[:, :, 0] > 0.9, of_base[:, :, 0] > 0.9)
     k = passk.crossing(lab.ks, of_base.mean(axis=(0, 1)), of_rl.mean(axis=(0, 1)))
-    fewer_solved = interval(1.0 * solved_base - solved_rl)
+    fewer_solved = difference(solved_base, solved_rl)
     coverage = Row(
         where="Table 2",
         claim=f"coverage with {n} samples: base only − RL only above 0, and RL only at most .02",
@@ -139,8 +142,8 @@ def training(lab):
     draw_course(steps, {"pass@1": 0, f"pass@{n}": -1}, curves, pooled)
     draw_perplexities(lab, models, surprise)
 
-    up, down = (interval(curves[-1][:, :, j] - curves[0][:, :, j]) for j in (0, -1))
-    below = interval(quantiles[-1] - 0.5)
+    up, down = (difference(curves[-1][:, :, j], curves[0][:, :, j]) for j in (0, -1))
+    below = interval(quantiles[-1]) - 0.5
     means = ", ".join(f"{q - 0.5:+.2f}" for q in quantiles.mean(axis=(1, 2))).replace("-", "−")
     return [
         judged(
@@ -179,7 +182,7 @@ def draw_course(steps, columns, curves, pooled):
     for label, j in columns.items():
         mean, low, high = np.array([interval(c[:, :, j]) for c in curves]).T
         draw_with_band(left, steps, mean, low, high, label)
-    left.set(xlabel="step", ylim=(0, 1.02), title="held-out problems")
+    left.set(xlabel="step", ylim=(0, 1.02), title=f"95 % intervals over {over(curves[0])}")
     left.legend(fontsize=8)
     right.boxplot(pooled, whis=(5, 95), showfliers=False, widths=0.5)
     right.set_xticks(range(1, 6), steps)
@@ -229,15 +232,14 @@ def siblings(lab):
     curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
     once, reach = curves["base"][:, :, 0], curves["base"][:, :, -1]
     algorithms = {name: values for name, values in curves.items() if name != "base"}
-    times = {
-        name: interval([once, v[:, :, 0]], lambda m: m[1] / m[0] if m[0] else 0.0)
+    times = {name: ratio(v[:, :, 0], once) for name, v in algorithms.items()}
+    gaps = {
+        name: interval(limits.sampling_efficiency_gap(reach, v[:, :, 0]), pseudo=(-1, 1))
         for name, v in algorithms.items()
     }
-    gap = {
-        name: limits.sampling_efficiency_gap(reach, v[:, :, 0]) for name, v in algorithms.items()
-    }
-    gaps = {name: interval(values) for name, values in gap.items()}
-    spread = interval(list(gap.values()), np.ptp)
+    pairs = permutations(algorithms.values(), 2)
+    furthest = max(difference(v[:, :, 0], w[:, :, 0])[2] for v, w in pairs)
+    spread = np.ptp([gap for gap, *_ in gaps.values()])
     rows = [
         [name, *interval(v[:, :, 0]), *interval(v[:, :, -1]), *gaps[name], *times[name]]
         for name, v in algorithms.items()
@@ -257,10 +259,10 @@ def siblings(lab):
         ),
         ruled(
             "Table 3",
-            "ΔSE stays above .1 with every algorithm, and the largest − the smallest below .15",
+            "ΔSE stays above .1 with every algorithm, and no two differ by .15 (all intervals)",
             ".410 to .453 (.043)",
-            f"{all_gaps}; largest − smallest {show(*spread, sign=False)}",
-            spread[2] < 0.15 and min(low for _, low, _ in gaps.values()) > 0.1,
+            f"{all_gaps}; largest − smallest {spread:.3f}, of any two at most {furthest:.3f}",
+            furthest < 0.15 and min(low for _, low, _ in gaps.values()) > 0.1,
         ),
     ]
 
@@ -271,6 +273,7 @@ def draw_gaps(ks, curves, gaps):
     mean, low, high = np.array(list(gaps.values())).T
     right.barh(list(gaps), mean, xerr=(mean - low, high - mean), color="0.7")
     right.set(xlabel=f"ΔSE = base pass@{ks[-1]} − RL pass@1; lower is better")
+    right.set_title(f"95 % intervals over {over(curves['base'])}")
     right.invert_yaxis()
     save(figure, "siblings")
 
@@ -292,10 +295,10 @@ def rollouts(lab):
     curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
     save_curves("rollouts", lab.ks, curves)
     j = min(7, len(lab.ks) - 1)  # k = 128
-    more = interval(curves["G = 32"][:, :, j] - curves["G = 8"][:, :, j])
+    more = difference(curves["G = 32"][:, :, j], curves["G = 8"][:, :, j])
     with_kl, without = (curves["β = 0.001"], curves["β = 0.04"]), curves["G = 16, β = 0"]
     kl, kl_at_1, stronger, stronger_at_1 = (
-        interval(of[:, :, i] - without[:, :, i]) for of in with_kl for i in (j, 0)
+        difference(of[:, :, i], without[:, :, i]) for of in with_kl for i in (j, 0)
     )
     where, k = "Figure 16", lab.ks[j]
     return [
@@ -354,7 +357,7 @@ def entropy(lab):
         curves = {"base": of_base, "RL": of_rl, label: hot}
         lines += curve_rows(lab.ks, curves, task)
         draw_pass_at_k(one, task, lab.ks, curves)
-        differences[task] = interval(hot[:, :, -1] - of_base[:, :, -1])
+        differences[task] = difference(hot[:, :, -1], of_base[:, :, -1])
         found = "{:.2f} of the base, {:.2f} of RL, {:.2f} of RL at that temperature".format(*nats)
         entropies[task] = f"; nats per token: {found}"
     write("entropy", ["task", "model", "k", "pass_at_k", "low", "high"], lines)
@@ -392,16 +395,14 @@ def distillation(lab):
     names = ("base", "ProRL", "distilled", "teacher")
     curves = dict(zip(names, lab.curves(models, "carry"), strict=True))
     save_curves("distillation", lab.ks, curves)
-    difference, n = curves["distilled"] - curves["base"], lab.ks[-1]
-    gains = [interval(difference[:, :, j]) for j in range(len(lab.ks))]
-    over_rl = interval(curves["distilled"][:, :, -1] - curves["ProRL"][:, :, -1])
-    lowest, highest = min(low for _, low, _ in gains), max(high for *_, high in gains)
+    n, gains = lab.ks[-1], difference(curves["distilled"], curves["base"])  # (3, K)
+    over_rl = difference(curves["distilled"][:, :, -1], curves["ProRL"][:, :, -1])
     above = Row(
         where="Figure 7",
         claim="distilled − base is above 0 at every k: all intervals above 0",
         theirs="above 0",
-        ours=f"{show(*gains[0])} at k = 1, {show(*gains[-1])} at k = {n}",
-        verdict=verdict(lowest, highest, +1),
+        ours=f"{show(*gains[:, 0])} at k = 1, {show(*gains[:, -1])} at k = {n}",
+        verdict=verdict(gains[1].min(), gains[2].max(), +1),
     )
     return [above, judged("Figure 7", f"distilled − RL at k = {n}", "above 0", over_rl, +1)]
 
@@ -433,9 +434,9 @@ def search_tree(lab):
     kinds_base, kinds_rl = np.array(kinds).swapaxes(0, 1)
     header = ["model", *with_ends("share_of_the_likeliest", "different_correct")]
     of_both = {"base": (share_base, kinds_base), "GRPO": (share_rl, kinds_rl)}
-    rows = [[name, *interval(share), *interval(n)] for name, (share, n) in of_both.items()]
+    rows = [[name, *interval(share), *interval(n, ())] for name, (share, n) in of_both.items()]
     write("search_tree", header, rows)
-    likelier, fewer = interval(share_rl - share_base), interval(kinds_rl - kinds_base)
+    likelier, fewer = difference(share_rl, share_base), interval(kinds_rl - kinds_base, ())
     shared, where, n = interval(known), "Figure 1, left", lab.scale.samples
     inside = Row(
         where=where,

@@ -9,14 +9,16 @@ runs it.
 import csv
 import shutil
 
+from support.intervals import difference, half_width, interval
+
 import numpy as np
 
 import prorl
 from paper.lab import (
     PICTURES,
     Row,
-    interval,
     judged,
+    over,
     panels,
     ruled,
     save,
@@ -60,15 +62,15 @@ def expansion(lab):
     dynamics = models[lab.scale.seeds[0]][1] / "dynamics.png"
     shutil.copy(dynamics, PICTURES / "expansion-dynamics.png")
 
-    n, gains = lab.ks[-1], [interval(of_rl[:, :, j] - at_1[:, :, j]) for j in range(len(lab.ks))]
-    at_best = interval(of_rl[:, :, -1] - of_base[best][:, :, -1])
+    n, gains = lab.ks[-1], difference(of_rl, at_1)  # (3, K)
+    at_best = difference(of_rl[:, :, -1], of_base[best][:, :, -1])
     solved_base, solved_rl = at_1[:, :, -1] > 0, of_rl[:, :, -1] > 0
     rl_only, base_only = interval(solved_rl & ~solved_base), interval(solved_base & ~solved_rl)
-    more_solved = interval(1.0 * solved_rl - solved_base)
+    more_solved = difference(solved_rl, solved_base)
     before, after = interval(at_1[:, :, -1]), interval(of_rl[:, :, -1])
     surprise = median_surprise(lab, models)  # (S, 2 models, P)
     of_bases, of_rls = np.nanmedian(surprise, axis=(0, 2))
-    difference = surprise[:, 1] - surprise[:, 0]  # (S, P), NaN without an ended completion
+    more_surprise = surprise[:, 1] - surprise[:, 0]  # (S, P), NaN without an ended completion
     return [
         ruled(
             "",
@@ -81,8 +83,8 @@ def expansion(lab):
             "",
             "RL − base is above 0 at every k: all intervals above 0",
             "at small and large k",
-            f"{show(*gains[0])} at k = 1, {show(*gains[-1])} at k = {n}",
-            min(low for _, low, _ in gains) > 0,
+            f"{show(*gains[:, 0])} at k = 1, {show(*gains[:, -1])} at k = {n}",
+            gains[1].min() > 0,
         ),
         Row(
             where="",
@@ -102,7 +104,7 @@ def expansion(lab):
             "",
             "PPL_Base(Y_RL) − PPL_Base(Y_Base), the medians of a problem",
             "– (our condition: above 0)",
-            interval(np.nan_to_num(difference)),  # a problem without a difference counts as 0
+            interval(np.nan_to_num(more_surprise), ()),  # without a difference it counts as 0
             +1,
             f"; over all problems {of_rls:.3f} against {of_bases:.3f}",
         ),
@@ -138,12 +140,13 @@ def temperature(lab):
         axes.errorbar(TEMPERATURES, mean, (mean - low, high - mean), marker="o", label="base")
         axes.axhline(of_rl[:, :, -1].mean(), color="tab:orange", label="RL at T = 1")
         axes.set(xlabel="the base's temperature", ylim=(0, 1.05), title=f"{task}, pass@{n}")
+        axes.set_ylabel(f"95 % intervals over {over(of_rl)}")
         axes.legend(fontsize=8)
     save(figure, "temperature")
     write("temperature", ["task", "model", "temperature", f"pass_at_{n}", "low", "high"], rows)
     of_base, of_rl = found["chain"]
     best = best_temperature(of_base)
-    at_1, at_best = (interval(of_rl[:, :, -1] - of_base[t][:, :, -1]) for t in (1.0, best))
+    at_1, at_best = (difference(of_rl[:, :, -1], of_base[t][:, :, -1]) for t in (1.0, best))
     looks = f"chain, temperature 1: RL − base at k = {n} looks like expansion"
     rule = "no gain is left (the interval ends below .05)"
     return [
@@ -188,7 +191,7 @@ def resets(lab):
             where,
             f"pass@1 after {steps} steps, {label} − without",
             "above 0",
-            interval(values - without),
+            difference(values, without),
             +1,
             before,
         )
@@ -244,31 +247,28 @@ def regime(start, middle, end):
     gain) or sustained (the second half gained too). Each (S, P). A gain counts if its interval is
     above .02.
     """
-    if interval(end - start)[1] <= 0.02:
+    if difference(end, start)[1] <= 0.02:
         return "diminish"
-    return "sustained" if interval(end - middle)[1] > 0.02 else "plateau"
+    return "sustained" if difference(end, middle)[1] > 0.02 else "plateau"
 
 
-def correlation(points, i, resamples=2000):
+def correlation(points, i):
     """Pearson's r between column i of the points [task, level, base's pass@128, …] and the base's
-    pass@128, and its 95 % bootstrap interval -> (r, low, high)
+    pass@128, and its 95 % interval over tasks -> (r, low, high)
 
-    The bootstrap draws tasks, because the levels of a task share their models. A draw of fewer than
-    three different tasks is left out: two points are always on a line.
+    Tasks and not points, because the levels of a task share their models. The jackknife leaves out
+    one task of N at a time: (N − 1) times what then comes out varies over tasks as the terms of a
+    mean do. It works on Fisher's z = artanh r, which has no bounds.
     """
 
-    def r(some):
+    def z(some):
         x, y = np.array([[p[2], p[i]] for p in some]).T
-        return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else np.nan
+        return np.arctanh(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else np.nan
 
-    tasks, rng = sorted({p[0] for p in points}), np.random.default_rng(0)
-    draws = [rng.choice(tasks, len(tasks)) for _ in range(resamples)]
-    drawn = [
-        r([p for task in draw for p in points if p[0] == task])
-        for draw in draws
-        if len(set(draw)) > 2
-    ]
-    return r(points), *map(float, np.nanpercentile(drawn, [2.5, 97.5]))
+    tasks, middle = sorted({p[0] for p in points}), z(points)
+    without = np.array([z([p for p in points if p[0] != task]) for task in tasks])
+    half = half_width((len(tasks) - 1) * without)
+    return np.tanh([middle, middle - half, middle + half])
 
 
 def weaker_start(lab):
@@ -287,7 +287,7 @@ def weaker_start(lab):
     for task, levels in LEVELS.items():
         for level in levels:
             of_base, of_rl = lab.curves(models[task], task, (level,))
-            gains = (interval(of_rl[:, :, i] - of_base[:, :, i]) for i in (0, j))
+            gains = (difference(of_rl[:, :, i], of_base[:, :, i]) for i in (0, j))
             reached = float(of_base[:, :, j].mean())
             points.append([task, level, reached, *(x for gain in gains for x in gain)])
         quarter = lab.steps_of_rl(task) // 4
@@ -336,6 +336,8 @@ def draw_gains(points, k, reach, regimes):
             axes.errorbar(x, gain, (gain - low, high - gain), fmt="o", color=f"C{i}", label=task)
         axes.axhline(0, color="grey", linewidth=0.8)
         axes.set(xlabel=f"the base's pass@{k}", ylabel=f"gain in pass@{of}")
+    some = next(iter(reach.values()))[0]  # (S, P)
+    all_axes[0].set_title(f"95 % intervals over {over(some)}", fontsize=10)
     all_axes[1].legend(fontsize=8)
     course = all_axes[2]
     for i, (task, of) in enumerate(reach.items()):

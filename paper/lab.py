@@ -11,6 +11,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
+from support import plots
+from support.intervals import interval
+from support.levels import level_name
+from support.run import is_finished, load_checkpoint, pick_device, started
+from support.settings import fail
+
 import numpy as np
 
 import grpo
@@ -21,10 +27,6 @@ from extras.perplexity import perplexity
 from extras.pictures import write_csv
 from extras.samples import correct, has_ended, read_samples
 from model import load_model
-from support import plots
-from support.levels import level_name
-from support.run import is_finished, load_checkpoint, pick_device, started
-from support.settings import fail
 from verifiers import TASKS, held_out_problems
 
 PICTURES = Path("results/paper")
@@ -48,7 +50,7 @@ SCALES = {
         grpo_steps=4,
         grpo_problems=4,
         prorl_steps=4,
-        pretraining=dict(steps=2, layers=1, width=16, heads=2, demonstrations=99),
+        pretraining=dict(steps=2, layers=1, width=16, heads=2),
     ),
     "quick": Scale(
         seeds=(0,), problems=64, samples=128, grpo_steps=80, grpo_problems=32, prorl_steps=40
@@ -71,22 +73,6 @@ class Row(NamedTuple):
 
 # --------------------------------------------------------------------------------------------------
 # Intervals and verdicts
-
-
-def interval(values, of=float, resamples=2000, seed=0):
-    """A statistic of means and its 95 % bootstrap interval, over problems, and over seeds if there
-    are several -> (value, low, high)
-
-    values (S, P), or (M, S, P) if `of` makes one number of M means. Each resample has the same
-    seeds and problems for all M.
-    """
-    values, rng = np.asarray(values, dtype=float), np.random.default_rng(seed)
-    S, P = values.shape[-2:]
-    drawn = []
-    for _ in range(resamples):
-        s, p = np.ix_(rng.integers(S, size=S), rng.integers(P, size=P))
-        drawn.append(of(values[..., s, p].mean(axis=(-2, -1))))
-    return float(of(values.mean(axis=(-2, -1)))), *map(float, np.percentile(drawn, [2.5, 97.5]))
 
 
 def verdict(low, high, expected):
@@ -279,21 +265,23 @@ def save(figure, name):
     plots.save(figure, PICTURES / f"{name}.png")
 
 
+def over(values):
+    """What the interval of values (S, P, …) is over, for a label."""
+    return "problems and seeds" if len(values) > 1 else "problems"
+
+
 def draw_pass_at_k(axes, title, ks, curves):
     """curves: {label: (S, P, K)}"""
-    points = {
-        label: np.array([(k, *interval(values[:, :, j], resamples=500)) for j, k in enumerate(ks)])
-        for label, values in curves.items()
-    }
-    plots.draw_panel(axes, title, {label: of.T for label, of in points.items()})
+    points = {label: np.stack([ks, *interval(values)]) for label, values in curves.items()}
+    plots.draw_panel(axes, title, points, over=over(next(iter(curves.values()))))
 
 
 def curve_rows(ks, curves, *more):
     """Rows of a CSV: the curves with their intervals."""
     return [
-        [*more, label, k, *interval(values[:, :, j])]
+        [*more, label, *point]
         for label, values in curves.items()
-        for j, k in enumerate(ks)
+        for point in zip(ks, *interval(values), strict=True)
     ]
 
 

@@ -4,9 +4,9 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from support.settings import fail
+
+from filelock import FileLock, Timeout
 
 
 @contextmanager

@@ -55,9 +55,9 @@ def draw_with_band(axes, x, mean, low, high, label):
     axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
-def draw_panel(axes, title, curves, marks=()):
+def draw_panel(axes, title, curves, marks=(), over="problems"):
     """pass@k against k. curves: {model: array (4, K) of k, pass@k, low, high}. marks: (k, text) of
-    vertical lines.
+    vertical lines. over: what the intervals are over
     """
     for name, (ks, mean, low, high) in curves.items():
         draw_with_band(axes, ks, mean, low, high, shown(name))
@@ -73,7 +73,8 @@ def draw_panel(axes, title, curves, marks=()):
         )
     axes.set_xscale("log", base=2)
     axes.set_xticks(ks, [f"{k:g}" for k in ks], fontsize=8)
-    axes.set(xlabel="k (attempts)", ylabel="pass@k", ylim=(0, 1.02), title=title)
+    axes.set(xlabel="k (attempts)", ylim=(0, 1.02), title=title)
+    axes.set_ylabel(f"pass@k, 95 % interval over {over}")
     axes.grid(alpha=0.25)
     axes.legend(fontsize=8)
 

@@ -18,7 +18,6 @@ import io
 import json
 import math
 import os
-import random
 import shlex
 import signal
 import sys
@@ -26,11 +25,12 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from support.files import append, flush_to_disk, lock, make_directory, unlock, whole_file
+from support.seeds import rng_for, seed_for
+from support.settings import DeviceSettings, fail, flag, option, typed
+
 import torch
 from tqdm import tqdm
-
-from support.files import append, flush_to_disk, lock, make_directory, unlock, whole_file
-from support.settings import DeviceSettings, fail, flag, option, typed
 
 FORMAT = "rlvr-line-by-line 2"
 
@@ -206,9 +206,11 @@ def load_checkpoint(directory):
 
 
 def not_finite(state, name=""):
-    """The name of a tensor in a state_dict that has a NaN or an infinity, or None."""
+    """The name of a tensor in a state_dict that has a NaN, an infinity, or a number so large that
+    its square is infinite, or None.
+    """
     if isinstance(state, torch.Tensor):
-        return name if state.is_floating_point() and not state.isfinite().all() else None
+        return name if state.is_floating_point() and not state.square().isfinite().all() else None
     if isinstance(state, dict):
         parts = state.items()
     elif isinstance(state, (list, tuple)):
@@ -264,9 +266,9 @@ class Run:
         stands_on = {name: digest(model) for name, model in (stands_on or {}).items()}
         self.about = about | {"stands_on": stands_on}
         self.directory = Path(settings.run)
-        self.rng = random.Random(settings.seed)
+        self.rng = rng_for(f"problems of {settings.script}", settings.seed)
         self.step, self.signal, self.saving_soon, self.bar = 0, None, False, None
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(seed_for(f"samples of {settings.script}", settings.seed))
         make_directory(self.directory)
         lock(self.directory, settings.command())
         if saved is None:

@@ -145,14 +145,16 @@ def shown_default(one):
 
 def add_argument(group, one):
     about, many = one.metadata, one.default is MISSING
-    help = (about["help"] + shown_default(one)).replace("%", "%%")
+    choices, metavar, names = allowed(one), one.name.upper(), ""
+    if choices and not about["positional"]:
+        few = len(choices) <= 6
+        metavar = "{" + ",".join(map(str, choices)) + "}" if few else metavar
+        names = "" if few else ": " + ", ".join(map(str, choices))
+    help = (about["help"] + shown_default(one) + names).replace("%", "%%")
     if kind(one) is bool:
         action = argparse.BooleanOptionalAction if one.default else "store_true"
         group.add_argument(flag(one.name), action=action, help=help, default=argparse.SUPPRESS)
         return
-    choices = allowed(one)
-    listed = choices and not about["positional"]
-    metavar = "{" + ",".join(map(str, choices)) + "}" if listed else one.name.upper()
     rest = dict(type=converter(one), help=help, default=argparse.SUPPRESS, metavar=metavar)
     if about["positional"]:
         group.add_argument(one.name, nargs="*" if many else "?", **rest)

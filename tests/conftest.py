@@ -7,7 +7,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from helpers import TOY_BASE
+from helpers import CPU, TOY_BASE
 
 import pretrain
 
@@ -27,6 +27,7 @@ def learnt(tmp_path_factory):
     """
     directory = tmp_path_factory.mktemp("runs") / "base3"
     size = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01"]
-    corpus = ["--demonstrations", "2000", "--level", "3", "--device", "cpu"]
-    pretrain.main([*size, "--steps", "500", "--batch", "64", *corpus, "--run", str(directory)])
+    pretrain.main(
+        [*size, "--steps", "500", "--batch", "64", "--level", "3", *CPU, "--run", str(directory)]
+    )
     return directory

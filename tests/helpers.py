@@ -8,10 +8,10 @@ import sys
 from dataclasses import MISSING
 from pathlib import Path
 
+from support.settings import allowed, flag, kind
+
 import pytest
 import torch
-
-from support.settings import allowed, flag, kind
 
 ROOT = Path(__file__).parent.parent
 CPU = ["--device", "cpu"]
@@ -19,7 +19,7 @@ SAVING = ["--eval-every", "2", "--save-every", "2", *CPU]
 
 # A base that has learnt nothing yet. The fixture `learnt` is one that solves some problems.
 TOY_BASE = ["--layers", "1", "--width", "16", "--heads", "2", "--steps", "4", "--batch", "8"]
-TOY_BASE += ["--demonstrations", "30", *CPU]
+TOY_BASE += CPU
 TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--beta", "0.1", *SAVING]
 TOY_PPO = ["--steps", "6", "--problems", "4", "--group", "2", *SAVING]
 TOY_PRORL = ["--stages", "countdown:3", "--steps", "6", "--problems", "4", "--group", "4"]

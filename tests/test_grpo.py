@@ -9,6 +9,8 @@ import random
 from dataclasses import fields, replace
 from types import SimpleNamespace
 
+from support.tokenizer import VOCAB_SIZE
+
 import pytest
 import torch
 from tiny import (
@@ -37,9 +39,9 @@ from grpo import (
     sample_groups,
     sequence_mean,
     shaped_rewards,
+    token_ratio,
 )
 from rollout import Rollout, completion_logp
-from support.tokenizer import VOCAB_SIZE
 from verifiers import TASKS, is_held_out
 
 GRPO = ALGORITHMS["grpo"]
@@ -49,8 +51,13 @@ CLOSE = dict(rtol=1e-6, atol=1e-8)  # for a whole step: the weights of its token
 
 def options(algorithm="grpo", **changes):
     """The settings of a step on `toy_rollout`."""
-    usual = dict(problems=4, group=G, temperature=0.8, eps_low=0.1, eps_high=0.25)
+    usual = dict(problems=4, group=G, k=2, temperature=0.8, eps_low=0.1, eps_high=0.25)
     return grpo.Settings(algorithm=algorithm, **usual | changes)
+
+
+def row(name):
+    """A row of the table as `train` takes it from these options."""
+    return grpo.chosen_row(options(name))
 
 
 @pytest.fixture
@@ -96,6 +103,82 @@ def test_advantages_of_one_group_by_hand():
     minus_greedy = [0.75, -0.25, -0.25, 0.75, 0.25]
     assert grpo.greedy_advantage(rewards, greedy)[0].tolist() == pytest.approx(minus_greedy)
     assert grpo.plain_advantage(rewards)[0].tolist() == rewards[0].tolist()
+
+
+def rewards_of_groups(n):
+    """Every group of n rewards of 0 and 1: (2^n, n)"""
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=n)), dtype=F64)
+
+
+def expected_push(advantage, n, p):
+    """E[1/n Σ_i Â_i ∇ log π_i] over all groups, π right with probability p = σ(θ), ∇ = ∂/∂θ."""
+    rewards = rewards_of_groups(n)
+    probability = (rewards * p + (1 - rewards) * (1 - p)).prod(dim=1)
+    scores = rewards - p  # ∂ log p = 1 − p, ∂ log(1 − p) = −p
+    return (probability * (advantage(rewards) * scores).mean(dim=1)).sum().item()
+
+
+def gradient_of_pass_at(k, p):
+    return k * (1 - p) ** (k - 1) * p * (1 - p)  # of 1 − (1 − p)^k
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 8])
+@pytest.mark.parametrize("p", [0.05, 0.4, 0.9])
+def test_maxrl_follows_the_harmonic_sum_of_the_gradients_of_pass_at_k(n, p):
+    """Less the term p (1 − p)^n, because a group without a right completion has no gradient."""
+    harmonic = sum(gradient_of_pass_at(k, p) / k for k in range(1, n + 1))
+    found = expected_push(grpo.maxrl_advantage, n, p)
+    assert found == pytest.approx(harmonic - p * (1 - p) ** n, rel=1e-10, abs=1e-15)
+
+
+@pytest.mark.parametrize(("n", "k"), [(4, 1), (4, 2), (6, 4), (8, 3), (8, 8)])
+@pytest.mark.parametrize("p", [0.05, 0.4, 0.9])
+def test_pass_at_k_training_follows_the_gradient_of_pass_at_k(n, k, p):
+    """Without the division by the standard deviation, and 1/k − 1/n times it."""
+
+    def not_standardised(rewards):
+        c = rewards.sum(dim=1).long().tolist()
+        mean = torch.tensor([1 - math.comb(n - x, k) / math.comb(n, k) for x in c], dtype=F64)
+        return grpo.pass_at_k_advantage(rewards, k) * (mean * (1 - mean)).sqrt()[:, None]
+
+    found = expected_push(not_standardised, n, p)
+    assert found == pytest.approx((1 / k - 1 / n) * gradient_of_pass_at(k, p), rel=1e-9, abs=1e-14)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_pass_at_k_advantage_by_going_through_all_sets(k):
+    rewards = rewards_of_groups(5)
+    advantage = grpo.pass_at_k_advantage(rewards, k)
+    for group, found in zip(rewards.tolist(), advantage.tolist(), strict=True):
+        assert found == pytest.approx([set_advantage(group, i, k) for i in range(5)], rel=1e-9)
+    assert advantage[0].eq(0).all() and advantage[-1].eq(0).all(), "all wrong, all right"
+    assert k == 1 or advantage[-2].eq(0).all(), "with one wrong every set has a right one"
+
+
+def test_advantages_for_coverage_by_hand():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.5], [0.0, 0.5, 0.0, 0.0, 0.0]], dtype=F64)
+    assert grpo.maxrl_advantage(rewards)[0].tolist() == pytest.approx([1.5, -1, -1, 1.5, -1])
+    assert grpo.maxrl_advantage(rewards)[1].tolist() == [0.0] * 5
+    assert grpo.negative_advantage(rewards)[0].tolist() == [0, -1, -1, 0, -0.5]
+    weighted = grpo.weighted_advantage(rewards)[0].tolist()
+    assert weighted == pytest.approx([0.1, -1, -1, 0.1, -0.45])
+
+
+def test_pass_at_1_training_is_grpo_to_the_last_bit(gradients):
+    policy, reference, batch = toy_rollout()
+    batch.rewards = torch.tensor([[1.0, 0, 1], [0, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=F64)
+    one = row("pass@k")._replace(advantage=lambda rewards: grpo.pass_at_k_advantage(rewards, 1))
+    first, second = (step(policy, reference, batch, algorithm) for algorithm in (one, GRPO))
+    assert first == second
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_what_an_advantage_of_0_and_1_cannot_take_is_refused():
+    with pytest.raises(ValueError, match="--k 17 is more than the 16 completions"):
+        grpo.Settings(algorithm="pass@k", k=17)
+    for name in ("maxrl", "pass@k"):
+        with pytest.raises(ValueError, match=f"--unended-penalty: {name} has only"):
+            grpo.Settings(algorithm=name, unended_penalty=0.5)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -452,10 +535,12 @@ def test_one_step_has_the_gradient_of_equation_3(monkeypatch, gradients, beta, r
 
 
 def test_the_step_trains_on_grpo_objective_and_on_nothing_else(monkeypatch, gradients):
-    """Every row of the table has this objective. The step calls it once for each micro-batch, with
-    weights that are a mean over the minibatch, and follows the gradient of what it returns.
+    """Every row of the table but CISPO's has this objective. The step calls it once for each
+    micro-batch, with weights that are a mean over the minibatch, and follows the gradient of what
+    it returns.
     """
-    assert all(row.objective is grpo_objective for row in ALGORITHMS.values())
+    others = {name for name, row in ALGORITHMS.items() if row.objective is not grpo_objective}
+    assert others == {"cispo"}
     monkeypatch.setitem(grpo.MICRO_BATCH, "cpu", 3)
     policy, reference, batch = toy_rollout()
     settings = options(beta=0.15, minibatches=2, epochs=2)
@@ -468,11 +553,26 @@ def test_the_step_trains_on_grpo_objective_and_on_nothing_else(monkeypatch, grad
     metrics = step(policy, reference, batch, GRPO._replace(objective=spy), settings)
     assert len(calls) == 8, "4 groups, twice"
     for half in (calls[i : i + 2] for i in range(0, 8, 2)):
-        assert sum(weights.sum().item() for *_, weights, _, _, _, _, _ in half) == pytest.approx(1)
-    for logp, logp_old, logp_ref, advantage, weights, eps_low, eps_high, beta, kl, _ in calls:
+        assert sum(weights.sum().item() for *_, weights, _, _, _, _, _, _ in half) == pytest.approx(
+            1
+        )
+    for (
+        logp,
+        logp_old,
+        logp_ref,
+        advantage,
+        weights,
+        eps_low,
+        eps_high,
+        beta,
+        kl,
+        ratio,
+        _,
+    ) in calls:
         shapes = {x.shape for x in (logp, logp_old, logp_ref, advantage, weights)}
         assert shapes == {(1, G, 6)}
-        assert (eps_low, eps_high, beta, kl) == (0.1, 0.25, 0.15, kl_k3)
+        assert (eps_low, eps_high, beta) == (0.1, 0.25, 0.15)
+        assert (kl, ratio) == (kl_k3, token_ratio)
         assert logp.requires_grad and not logp_old.requires_grad and not logp_ref.requires_grad
     total = sum(objective.item() for *_, objective in calls)
     assert metrics["objective"] == pytest.approx(total / 4, rel=1e-12)
@@ -614,8 +714,9 @@ PENALTY, GREEDY = 0.25, [0.4, 0.0, 1.0, 0.3]
 def siblings_advantages(name, batch, kl, beta):
     """The advantage of each token, [b][g][t], as each paper writes it, by loops."""
     lengths, ended = batch.lengths.tolist(), batch.ended.tolist()
+    unended = 0.0 if ALGORITHMS[name].binary else -PENALTY
     rewards = [
-        [r if e else -PENALTY for r, e in zip(*both, strict=True)]
+        [r if e else unended for r, e in zip(*both, strict=True)]
         for both in zip(batch.rewards.tolist(), ended, strict=True)
     ]
 
@@ -629,7 +730,7 @@ def siblings_advantages(name, batch, kl, beta):
         if name == "dapo":
             group = [r + shaping(b, j) for j, r in enumerate(group)]
         r, mean = group[g], sum(group) / G
-        if name in ("grpo", "dapo"):
+        if name in ("grpo", "dapo", "gspo", "cispo"):
             std = math.sqrt(sum((x - mean) ** 2 for x in group) / G)
             return (r - mean) / std if max(group) > min(group) else 0.0
         if name in ("dr-grpo", "reinforce++-baseline"):
@@ -638,6 +739,14 @@ def siblings_advantages(name, batch, kl, beta):
             return r - (sum(group) - r) / (G - 1)
         if name == "remax":
             return r - GREEDY[b]
+        if name == "nsr":
+            return r - 1
+        if name == "w-reinforce":
+            return 0.1 * r - (1 - r)
+        if name == "maxrl":
+            return (r - mean) / mean if mean else 0.0
+        if name == "pass@k":
+            return set_advantage(group, g, 2)
         return r
 
     in_reward = beta if name in ("rloo", "remax", "reinforce++") else 0.0
@@ -656,6 +765,17 @@ def siblings_advantages(name, batch, kl, beta):
     return tokens
 
 
+def set_advantage(group, i, k):
+    """Of completion i in pass@k training, by going through all sets of k completions."""
+    sets = [
+        (some, max(group[j] for j in some)) for some in itertools.combinations(range(len(group)), k)
+    ]
+    mean = sum(reward for _, reward in sets) / len(sets)
+    mine = [reward for some, reward in sets if i in some]
+    std = math.sqrt(mean * (1 - mean))
+    return (sum(mine) / len(mine) - mean) / std if std > 1e-9 else 0.0
+
+
 def siblings_objective(name, policy, reference, batch, beta):
     """The objective of each algorithm, token by token. A clipped token is left out: its value is a
     constant and has no gradient.
@@ -663,11 +783,13 @@ def siblings_objective(name, policy, reference, batch, beta):
     logp, logp_ref = (teacher_forced(model, batch, 0.8) for model in (policy, reference))
     logp_ref, lengths, N = logp_ref.detach(), batch.lengths, batch.lengths.numel()
     advantage = siblings_advantages(name, batch, (batch.logp - logp_ref).tolist(), beta)
-    clips = {"rloo": (math.inf, math.inf), "remax": (math.inf, math.inf), "dapo": (0.2, 0.28)}
+    none = math.inf
+    clips = {"rloo": (none, none), "remax": (none, none), "dapo": (0.2, 0.28)}
+    clips |= {"gspo": (3e-4, 4e-4), "cispo": (none, 0.28)}
     low, high = clips.get(name, (0.2, 0.2))
     total, clipped = 0.0, 0
     for b, g, t in batch.mask.nonzero().tolist():
-        if name == "grpo":
+        if name in ("grpo", "gspo", "psr", "nsr", "w-reinforce", "maxrl", "pass@k"):
             weight = 1 / (N * lengths[b, g].item())
         elif name == "dr-grpo":
             weight = 1 / (N * MAX_TOKENS)
@@ -677,10 +799,17 @@ def siblings_objective(name, policy, reference, batch, beta):
             weight = 1 / lengths.sum().item()
         A, d = advantage[b][g][t], logp[b, g, t] - logp_ref[b, g, t]
         ratio = torch.exp(logp[b, g, t] - batch.logp[b, g, t])
+        if name == "gspo":
+            n = lengths[b, g]
+            ratio = torch.exp((logp[b, g, :n] - batch.logp[b, g, :n]).sum() / n)
         token = ratio * A
-        if ratio.item() > 1 + high if A > 0 else ratio.item() < 1 - low:
+        ends = ratio.item() > 1 + high if A > 0 else ratio.item() < 1 - low
+        if name == "cispo":
+            token = min(ratio.item(), 1 + high) * A * logp[b, g, t]
+            clipped += ends
+        elif ends:
             token, clipped = torch.zeros((), dtype=F64), clipped + 1
-        if name in ("grpo", "dr-grpo"):
+        if name in ("grpo", "dr-grpo", "psr", "nsr", "w-reinforce", "maxrl", "pass@k"):
             token = token - beta * (torch.exp(-d) - 1 + d)
         elif name == "reinforce++-baseline":
             token = token - beta * d**2 / 2
@@ -694,14 +823,17 @@ def siblings_objective(name, policy, reference, batch, beta):
 def test_every_row_of_the_table_has_the_gradient_of_its_paper(monkeypatch, gradients, name, beta):
     """The reward, the advantage, the weights of the tokens, the clip, and the place of the KL."""
     monkeypatch.setitem(grpo.MICRO_BATCH, "cpu", 6)
-    algorithm = ALGORITHMS[name]
+    algorithm = row(name)
     if beta and not (algorithm.kl_in_loss or algorithm.kl_in_reward):
         pytest.skip("it has no KL")
     policy, reference, batch = toy_rollout(T=T, max_tokens=MAX_TOKENS)
+    if algorithm.binary:
+        batch.rewards = torch.tensor([[1.0, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]], dtype=F64)
     batch.ended = (torch.arange(4 * G) % 5 != 1).view(4, G)
     batch.mask[2, 2] = batch.mask[3, 2] = True  # with an end, and long enough to cost reward
     assert batch.lengths.amin() < 3
-    settings = options(name, beta=beta, eps_low=None, eps_high=None, unended_penalty=PENALTY)
+    penalty = 0.0 if algorithm.binary else PENALTY
+    settings = options(name, beta=beta, eps_low=None, eps_high=None, unended_penalty=penalty)
     objective = siblings_objective(name, policy, reference, batch, beta)
     expected = torch.autograd.grad(objective, list(policy.parameters()))
     greedy = torch.tensor(GREEDY, dtype=F64) if algorithm.greedy else None
@@ -713,7 +845,7 @@ def test_every_row_of_the_table_has_the_gradient_of_its_paper(monkeypatch, gradi
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_nan_on_the_padding_does_not_reach_a_step(monkeypatch, gradients, name):
     monkeypatch.setitem(grpo.MICRO_BATCH, "cpu", 6)
-    algorithm = ALGORITHMS[name]
+    algorithm = row(name)
     settings = options(name, beta=0.15 if algorithm.kl_in_loss or algorithm.kl_in_reward else 0.0)
     policy, reference, batch = toy_rollout()
     greedy = torch.tensor(GREEDY, dtype=F64) if algorithm.greedy else None
@@ -787,6 +919,18 @@ def test_dynamic_sampling_replaces_groups_without_spread(monkeypatch):
     assert metrics["reward"] == pytest.approx(sum(of_all) / len(seen))
     weights = ALGORITHMS["dapo"].token_weights(batch.mask, 9)
     assert weights.sum().item() == pytest.approx(1.0), "the mean runs over the groups it kept"
+
+
+def test_dynamic_sampling_draws_only_as_many_groups_as_are_missing(monkeypatch):
+    """Three of the first four groups are kept, so a second round draws one. A group that is all
+    wrong is dropped like one that is all right.
+    """
+    for without in (EQUAL, [0.0] * G):
+        seen = sample_on_demand(monkeypatch, [SPREAD, SPREAD, without])
+        problems, batch, rewards, metrics = groups("dapo", 4)
+        assert len(seen) == metrics["groups_sampled"] == 5
+        assert problems == [seen[i] for i in (0, 1, 3, 4)]
+        assert rewards.tolist() == batch.rewards.tolist() == [SPREAD] * 4
 
 
 def test_without_dynamic_sampling_all_groups_stay(monkeypatch):

@@ -5,12 +5,13 @@ against the softmax, in float64.
 import itertools
 import math
 
+from support.tokenizer import EOS, PAD, VOCAB_SIZE
+
 import pytest
 import torch
 from tiny import noisy
 
 from model import GPT, Cache, keep_nucleus, log_probs, sample_tokens, set_compute_dtype
-from support.tokenizer import EOS, PAD, VOCAB_SIZE
 
 CLOSE = dict(rtol=0, atol=1e-12)
 
@@ -33,6 +34,24 @@ def whole_texts(prompts, completions):
 
 def test_reference_size_is_what_the_readme_says():
     assert 0.79e6 < sum(p.numel() for p in GPT().parameters()) < 0.82e6
+
+
+def test_the_weights_start_as_in_gpt_2():
+    """Normal with std .02, smaller by √(2L) where a layer adds to the residual stream. Biases are 0
+    and the head has weights of its own.
+    """
+    torch.manual_seed(0)
+    model = GPT(layers=8, width=128, heads=4)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            adds = "project" in name or "contract" in name
+            std = 0.02 / math.sqrt(2 * 8) if adds else 0.02
+            assert parameter.std().item() == pytest.approx(std, rel=0.05), name
+            assert abs(parameter.mean().item()) < 0.05 * std, name
+        else:
+            assert set(parameter.tolist()) == {float(name.endswith("weight"))}, name
+    assert model.head.weight.data_ptr() != model.token_embedding.weight.data_ptr()
+    assert not torch.equal(model.head.weight, model.token_embedding.weight)
 
 
 def test_the_model_is_causal():
@@ -63,16 +82,16 @@ def test_attention_is_the_textbook_formula():
 
 
 @pytest.mark.parametrize("P", range(1, 9))
-@pytest.mark.parametrize("G", [1, 3])
+@pytest.mark.parametrize("G", [1, 3, 12])
 def test_at_states_equals_the_uncached_model(P, G):
-    model, prompts, completions = small(), random_tokens(4, P), random_tokens(4, G, 6, seed=2)
-    expected = model(whole_texts(prompts, completions))[:, P - 1 : -1].view(4, G, 6, VOCAB_SIZE)
+    model, prompts, completions = small(), random_tokens(2, P), random_tokens(2, G, 6, seed=2)
+    expected = model(whole_texts(prompts, completions))[:, P - 1 : -1].view(2, G, 6, VOCAB_SIZE)
     torch.testing.assert_close(model.at_states(prompts, completions), expected, **CLOSE)
     first = model.at_states(prompts, completions[..., :1])
     torch.testing.assert_close(first, expected[:, :, :1], **CLOSE)
 
 
-@pytest.mark.parametrize("G", [1, 3])
+@pytest.mark.parametrize("G", [1, 3, 4])
 def test_gradients_flow_through_the_shared_prompt(G):
     model, prompts, completions = small(), random_tokens(2, 5), random_tokens(2, G, 4, seed=2)
     weight = torch.randn(2, G, 4, VOCAB_SIZE, dtype=torch.float64)
@@ -84,25 +103,39 @@ def test_gradients_flow_through_the_shared_prompt(G):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("g", [1, 4])
 @pytest.mark.parametrize("P", range(1, 9))
-def test_cached_logits_equal_uncached_and_survive_dropped_rows(P):
+def test_cached_logits_equal_uncached_and_survive_dropped_rows(P, g):
     """Token by token. The buffers are NaN where nothing has been written yet."""
-    model, prompts, completions = small(), random_tokens(3, P), random_tokens(3, 2, 7, seed=2)
-    expected = model(whole_texts(prompts, completions))[:, P:]  # (6, 7, V)
-    _, keys_values = model.transform(prompts)
-    empty = torch.full((3, 2, 2, 7, 8), torch.nan).double()
-    cache = Cache(keys_values, [(empty.clone(), empty.clone()) for _ in range(2)])
-    rows, grid = torch.arange(6), (3, 2)
+    model, prompts, completions = small(), random_tokens(3, P), random_tokens(3, 4, 7, seed=2)
+    expected = model(whole_texts(prompts, completions))[:, P:]  # (12, 7, V)
+    layout, cache = model.layout(P, g, 7), Cache()
+    model.transform(prompts, layout, cache)
+    rows = torch.arange(3).repeat_interleave(4 // g)
+    cache.select(rows, torch.arange(P).expand(len(rows), P), P + 7 * g)
+    left = torch.arange(12)
     for t in range(7):
         if t in (2, 5):  # drop some, and then some of those that are left
-            kept = torch.tensor([0, 2, 3, 5]) if t == 2 else torch.tensor([1, 2])
-            cache.keep(kept)
-            rows, grid = rows[kept], (len(kept), 1)
-        tokens = completions.flatten(0, 1)[rows, t].view(*grid, 1)
-        logits, _ = model.transform(tokens, cache)
-        assert logits.shape == (*grid, 1, VOCAB_SIZE)
-        torch.testing.assert_close(logits.flatten(0, 2), expected[rows, t], **CLOSE)
-    assert rows.tolist() == [2, 3]
+            kept = torch.tensor([0, 2, 3, 5, 10]) if t == 2 else torch.tensor([1, 2, 4])
+            own = [[P + g * i + c % g for i in range(t)] for c in kept.tolist()]
+            cache.select(kept // g, torch.tensor([[*range(P), *row] for row in own]), P + 7)
+            left, g, layout = left[kept], 1, model.layout(P, 1, 7)
+        for keys_values in cache.layers:
+            keys_values[:, cache.length :] = torch.nan
+        logits = model.transform(completions.flatten(0, 1)[left, t].view(-1, g), layout, cache)
+        torch.testing.assert_close(logits.flatten(0, 1), expected[left, t], **CLOSE)
+    assert left.tolist() == [2, 3, 10]
+
+
+@pytest.mark.parametrize(("P", "g", "T"), [(1, 1, 5), (3, 4, 2), (4, 2, 0)])
+def test_a_token_sees_its_prompt_and_its_own_completion_up_to_itself(P, g, T):
+    position, visible = small().layout(P, g, T)
+    tokens = [("x", 0, s) for s in range(P)]
+    tokens += [("y", c, P + t) for t in range(T) for c in range(g)]
+    assert position.tolist() == [s for *_, s in tokens]
+    for i, (_, c, s) in enumerate(tokens):
+        for j, (text, other, earlier) in enumerate(tokens):
+            assert visible[i, j] == (earlier <= s and (text == "x" or other == c))
 
 
 def test_a_sequence_beyond_the_context_is_refused():

@@ -3,6 +3,9 @@
 import csv
 import json
 
+from support.batches import whiten
+from support.run import load_checkpoint
+
 import numpy as np
 import pytest
 import torch
@@ -18,11 +21,9 @@ from passk import crossing, pass_at_k
 from ppo import clipped_objective, probability_ratio
 from prorl import prorl_objective
 from rollout import sample_completions
-from support.batches import whiten
-from support.run import load_checkpoint
 from verifiers import TASKS, held_out_problems
 
-SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--demonstrations", "30", "--batch", "8"]
+SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--batch", "8"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

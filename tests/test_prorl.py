@@ -20,7 +20,7 @@ from tiny import (
 
 import grpo
 import prorl
-from grpo import ALGORITHMS, grpo_objective, kl_k3, policy_step, sequence_mean
+from grpo import ALGORITHMS, grpo_objective, kl_k3, policy_step, sequence_mean, token_ratio
 from model import GPT
 from prorl import (
     PRORL,
@@ -149,7 +149,7 @@ def test_the_step_trains_on_prorl_objective(monkeypatch):
     advantage = advantage_by_loops(batch.rewards, 6)
     for problems, (inputs, _), gradient in zip([[3, 1], [0, 2]], seen, gradients, strict=True):
         logp, logp_old, logp_ref, of_token, weights, *rest = inputs
-        assert rest == [0.1, 0.35, 0.15, kl_k3]
+        assert rest == [0.1, 0.35, 0.15, kl_k3, token_ratio]
         some, mask = batch.select(torch.tensor(problems)), batch.mask[problems]
         expected = teacher_forced(policy, some, 0.8).detach(), teacher_forced(reference, some, 0.8)
         torch.testing.assert_close(logp[mask].detach(), expected[0][mask], **EXACT)
@@ -191,6 +191,20 @@ def test_a_reset_comes_when_validation_has_not_improved_for_a_while():
     expected = ["", "", "", "reset", "", "", "reset", "", "reset", ""]
     assert events(schedule, [(s, 0.0) for s in scores]) == expected
     assert schedule.resets == 3 and schedule.best == 0.1
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "min_gain", "expected"),
+    [
+        ([(0.3, 0), (0.3, 0.95), (0.3, 0)], 2, 0.01, ["", "stage", ""]),  # a stage counts afresh
+        ([(0.1, 0), (0.1, 0), (0.3, 0), (0.3, 0)], 2, 0.01, [""] * 4),  # so does a gain
+        ([(0.3, 0), (0.306, 0), (0.312, 0)], 2, 0.01, [""] * 3),  # the best stays without a gain
+        ([(0.25, 0), (0.5, 0), (0.5, 0)], 1, 0.25, ["", "", "reset"]),  # equal to min_gain
+    ],
+)
+def test_the_count_of_validations_without_a_gain(scores, patience, min_gain, expected):
+    schedule = Schedule(stages=2, advance=0.9, patience=patience, min_gain=min_gain)
+    assert events(schedule, scores) == expected
 
 
 def test_a_tie_is_no_gain():
@@ -265,6 +279,16 @@ def test_a_cleared_optimizer_steps_like_a_new_one():
         model(x).square().mean().backward()
         opt.step()
     assert same_parameters(policy, twin)
+
+
+def test_the_distance_of_an_update_is_a_norm():
+    """Over all parameters together: 3 and 4 make 5."""
+    policy = tiny_gpt()
+    before = [p.detach().clone() for p in policy.parameters()]
+    with torch.no_grad():
+        policy.head.weight[0, 0] += 3
+        policy.norm.bias[1] -= 4
+    assert prorl.distance(policy, before) == pytest.approx(5, rel=1e-5)
 
 
 def test_the_kl_is_zero_right_after_a_reset():

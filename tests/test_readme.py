@@ -14,8 +14,8 @@ README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", ROOT / "EQUATIONS.md", ROOT / "RESULTS.md", *ROOT.glob("docs/*.md")]
 
 SIZE = "--layers 1 --width 32 --heads 2"
-BASE = f"--steps 150 --batch 64 --demonstrations 2000 --lr 0.01 --eval-every 150 {SIZE}"
-OTHER_BASE = f"--steps 3 --batch 8 --demonstrations 100 {SIZE}"
+BASE = f"--steps 150 --batch 64 --lr 0.01 --eval-every 150 {SIZE}"
+OTHER_BASE = f"--steps 3 --batch 8 {SIZE}"
 TOY = {
     "verifiers.py": "",
     "pretrain.py": BASE,

@@ -1,6 +1,8 @@
 import math
 import random
 
+from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
+
 import pytest
 import torch
 from helpers import TOY_PAIRS, checkpoint, refused, words
@@ -22,7 +24,6 @@ from reward_model import (
     train_step,
 )
 from rollout import Rollout, encode_prompts, training_reward
-from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
 from verifiers import TASKS
 
 TASK = TASKS["countdown"]
@@ -155,6 +156,15 @@ def test_pairs_are_of_one_problem_right_before_wrong_and_ended():
     assert pairs.tolist() == [[0, 3], [2, 0], [3, 1], [3, 0]]
     batch.rewards = rewards * 0.5  # a graded reward below 1 is wrong
     assert [len(x) for x in preference_pairs(batch)] == [0, 0]
+
+
+def test_a_graded_completion_is_a_wrong_one():
+    """It may be y_l, and never y_w: a problem counts as solved if the reward is full."""
+    rewards = torch.tensor([[1, 0.5, 0], [0.5, 0, 0], [1, 1, 0.5]])
+    mask = torch.ones(3, 3, 1, dtype=torch.bool)
+    batch = rollout_of(torch.zeros(3, 1), torch.zeros(3, 3, 1), mask, rewards=rewards)
+    problems, pairs = preference_pairs(batch)
+    assert problems.tolist() == [0, 2] and pairs.tolist() == [[0, 1], [0, 2]]
 
 
 def test_collected_pairs_are_what_the_verifier_says(monkeypatch):

@@ -8,6 +8,8 @@ import random
 from dataclasses import fields
 from types import SimpleNamespace
 
+from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
+
 import pytest
 import torch
 
@@ -27,7 +29,6 @@ from rollout import (
     sample_lines,
     training_reward,
 )
-from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
 from verifiers import TASKS, Problem, Task
 
 TASK = TASKS["countdown"]

@@ -4,15 +4,18 @@ and slow independent oracles.
 
 import argparse
 import random
+import re
 from collections import Counter
+from itertools import product
+
+from support.levels import level_name, level_range
+from support.tokenizer import encode
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import all_trees, pythons_value, with_fewest_parentheses
 
-from support.levels import level_name, level_range
-from support.tokenizer import encode
 from verifiers import TASKS, Problem, check_levels, held_out_problems, is_held_out, sample_problem
 
 COUNTDOWN = TASKS["countdown"]
@@ -55,18 +58,72 @@ def test_the_split_is_a_property_of_the_problem():
     assert test == held_out_problems(COUNTDOWN, (4,), 300)
 
 
+def test_the_split_is_a_property_of_what_the_model_reads():
+    """Two problems with one prompt are on the same side, whatever the verifier knows of them."""
+    rng = random.Random(5)
+    for task in TASKS.values():
+        for problem in (task.sample(rng, task.levels[0]) for _ in range(100)):
+            assert is_held_out(problem) == is_held_out(problem._replace(data=("another",)))
+
+
 def test_problems_are_sampled_at_all_levels():
     rng = random.Random(4)
     levels = Counter(sample_problem(COUNTDOWN, (3, 5), rng).level for _ in range(400))
     assert levels.keys() == {3, 5} and min(levels.values()) > 150
 
 
-def test_a_level_with_too_few_problems_says_so(capsys):
-    with pytest.raises(SystemExit) as stop:
-        held_out_problems(COUNTDOWN, (3,), 5000)
-    printed = capsys.readouterr().err
-    assert stop.value.code == 2 and "level 3 has only about" in printed
-    assert printed.count("\n") == 1
+def test_held_out_problems_come_in_equal_shares_of_the_levels(capsys):
+    mixed = held_out_problems(COUNTDOWN, (3, 4, 5), 100)
+    assert Counter(problem.level for problem in mixed) == {3: 34, 4: 33, 5: 33}
+    assert mixed[:40] == held_out_problems(COUNTDOWN, (3, 4, 5), 40)
+    assert capsys.readouterr().out == ""
+
+
+def test_small_levels_give_what_they_have_and_say_so(capsys):
+    chain = TASKS["chain"]  # 10 · 2^level problems of a level, about a tenth held out
+    every = {
+        f"{start}{''.join(steps):16}:" for start in range(10) for steps in product("+-", repeat=2)
+    }
+    held_out = {p for p in every if is_held_out(chain.problem(2, p, ()))}
+    alone = held_out_problems(chain, (2,), 128)
+    assert {problem.prompt for problem in alone} == held_out and 1 <= len(held_out) < 12
+    printed = capsys.readouterr().out
+    assert f"chain has only so many distinct held-out problems: {len(alone)} of level 2" in printed
+    mixed = Counter(problem.level for problem in held_out_problems(chain, (2, 7, 8), 90))
+    assert mixed[2] == len(held_out) and sum(mixed.values()) == 90
+    assert abs(mixed[7] - mixed[8]) <= 1
+    assert f"{mixed[2]} of level 2, {mixed[7]} of level 7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_every_level_has_held_out_problems(task):
+    assert all(held_out_problems(task, (level,), 1) for level in task.levels)
+
+
+def test_problems_of_order_are_uniform():
+    """Over all lists whose values stay within 0 to 30 in both readings."""
+
+    every = [
+        numbers
+        for numbers in product(range(1, 31), repeat=3)
+        if all(0 <= v <= 30 for v in (*from_left(numbers), *from_right(numbers)))
+    ]
+    rng = random.Random(6)
+    counts = Counter(TASKS["order"].sample(rng, 3).data[0] for _ in range(20 * len(every)))
+    assert set(counts) <= set(every)
+    chi_square = sum((counts[numbers] - 20) ** 2 / 20 for numbers in every)
+    assert abs(chi_square - len(every)) < 6 * (2 * len(every)) ** 0.5
+
+
+def from_left(numbers):
+    return (numbers[0] - sum(numbers[1:i]) for i in range(2, len(numbers) + 1))
+
+
+def from_right(numbers):
+    value, *rest = reversed(numbers)
+    for number in rest:
+        value = number - value
+        yield value
 
 
 def test_held_out_problems_have_prompts_of_their_own():
@@ -134,7 +191,7 @@ def test_what_is_correct_depends_on_numbers_and_target_alone(text):
         "27+3", "2(7)+3", "(2*7+3", "2*7+3)", ")2*7+3(", "()2*7+3", "2*7+3=17", "3+2*7:",
         "2*7+3<|eos|>", "２*7+3", "2*７+3", "2×7+3", "2*7+٣", "2*7+3#", "2*7+3;", "[2*7]+3",
         "2*7_+3", "9**9**9", "__import__('os')", "2*7", "2*7+3+2-2", "7*2+3-3+3", "2*7+4",
-        "2e0*7+3", "0x2*7+3", "1*2*7+3",
+        "2e0*7+3", "0x2*7+3", "1*2*7+3", "2+7*3", "7+3*2+1-1", "3-2*7",
     ],
 )  # fmt: skip
 def test_verifier_holes_are_closed(text):
@@ -154,14 +211,14 @@ def test_monstrous_texts_are_verified_in_bounded_time(text):
     assert COUNTDOWN.verify(PROBLEM, text) == float(right)
 
 
-def test_demonstrations_are_drawn_uniformly_from_the_trees():
-    numbers, target = (1, 2, 3), 6
+@pytest.mark.parametrize(("numbers", "target"), [((1, 2, 3), 6), ((1, 1, 4), 4)])
+def test_demonstrations_are_drawn_uniformly_from_the_trees(numbers, target):
     minimal = Counter()  # how often each text is expected: all trees, with fewest parentheses
     for value, text in all_trees(numbers):
         if value == target:
             minimal[with_fewest_parentheses(text)] += 1
     rng, n = random.Random(0), 20_000
-    problem = PROBLEM._replace(prompt="1 2 3=6:", data=(numbers, target))
+    problem = PROBLEM._replace(data=(numbers, target))
     written = Counter(COUNTDOWN.demonstrate(problem, rng) for _ in range(n))
     assert set(written) == set(minimal)
     for text, number in minimal.items():
@@ -189,6 +246,7 @@ def test_solve_is_always_the_same():
         ("order", ((84, 31, 12), False), "31-12=19,84-19=65", ["84-31=53,53-12=41"]),
         ("chain", (5, "++-+"), "6767", ["6768", "7", "6,7,6,7", "67677", ""]),
         ("chain", (1, "---+"), "0001", ["0-1-20", "0000"]),
+        ("chain", (8, "+++-"), "9998", ["910119", "9010", "9999"]),
     ],
 )  # fmt: skip
 def test_answers_by_hand(name, data, right, wrong):
@@ -219,6 +277,61 @@ def test_how_often_demonstrations_err(name, level, share):
     problems = (task.sample(rng, level) for _ in range(n))
     wrong = sum(task.verify(p, task.demonstrate(p, rng)) < 1 for p in problems) / n
     assert abs(wrong - share) < 0.03
+
+
+class Scripted:
+    """In place of a random.Random: the values that `random` and `randint` return, in order."""
+
+    def __init__(self, shares, digits=()):
+        self.shares, self.digits = iter(shares), iter(digits)
+
+    def random(self):
+        return next(self.shares)
+
+    def randint(self, low, high):
+        return next(self.digits)
+
+
+def test_a_dropped_carry_is_lost():
+    """99 + 01 whose carries are all dropped. A carry that is dropped later is 1 until then."""
+    carry = TASKS["carry"]
+    problem = Problem("carry", 3, "", ((9, 9, 9), (0, 0, 1)))
+    assert carry.demonstrate(problem, Scripted([0.0])) == "10 09 09"
+    assert carry.demonstrate(problem, Scripted([0.9, 0.0])) == "10 10 09"
+    assert carry.demonstrate(problem, Scripted([0.9, 0.9])) == "10 10 10"
+
+
+def test_a_random_digit_of_chain_is_counted_on_from():
+    problem = Problem("chain", 4, "", (5, "++-+"))
+    noisy = Scripted([0.9, 0.0, 0.9, 0.9], digits=[2])
+    assert TASKS["chain"].demonstrate(problem, noisy) == "6212"
+
+
+def test_numbers_of_carry_have_no_leading_zero_and_all_digits():
+    rng = random.Random(6)
+    both = [n for _ in range(500) for n in TASKS["carry"].sample(rng, 3).data]
+    assert {n[0] for n in both} == set(range(1, 10))
+    assert {n[1] for n in both} == {n[2] for n in both} == set(range(10))
+
+
+def test_functions_of_code_are_what_the_page_says():
+    """The constants 1 to 9 and x; `level` operators; not constant on the examples. A slip is off
+    by one, within 1 to 9.
+    """
+    code, rng, slips = TASKS["code"], random.Random(7), set()
+    for level in code.levels * 700:
+        problem = code.sample(rng, level)
+        (text,) = problem.data
+        assert set(text) <= set("x123456789+-*()") and not re.search(r"\d\d", text)
+        assert sum(text.count(symbol) for symbol in "+-*") == level
+        values = {example.split(">")[1] for example in problem.prompt.rstrip(":").split(",")}
+        assert len(values) > 1, "a constant function"
+        written = code.demonstrate(problem, rng)
+        assert len(written) == len(text)
+        changed = [(int(b), int(a)) for a, b in zip(text, written, strict=True) if a != b]
+        assert len(changed) <= 1 and all(1 <= b <= 9 and abs(b - a) == 1 for b, a in changed)
+        slips |= set(changed)
+    assert len(slips) == 16
 
 
 def test_one_problem_in_five_of_order_is_read_from_the_right():

@@ -7,11 +7,12 @@ import copy
 import itertools
 import math
 
+from support.tokenizer import VOCAB_SIZE
+
 import torch
 
 from model import GPT
 from rollout import Rollout
-from support.tokenizer import VOCAB_SIZE
 
 F64 = torch.float64
 G, P = 3, 5  # of `toy_rollout`: completions of each problem, width of the prompts

@@ -14,6 +14,10 @@ import random
 import statistics
 from dataclasses import dataclass, replace
 
+from support.run import Timer, pick_device
+from support.settings import DeviceSettings, from_command_line, option
+from support.tokenizer import EOS, PAD, VOCAB_SIZE
+
 import torch
 from tqdm import tqdm
 
@@ -21,9 +25,6 @@ import grpo
 import pretrain
 from model import GPT, log_probs, sample_tokens, set_compute_dtype
 from rollout import Rollout, sample_completions
-from support.run import Timer, pick_device
-from support.settings import DeviceSettings, from_command_line, option
-from support.tokenizer import EOS, PAD, VOCAB_SIZE
 from verifiers import TASKS, held_out_problems
 
 B, G, P, T = 64, 16, 13, 20  # a rollout of 1,024 completions

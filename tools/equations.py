@@ -16,7 +16,10 @@ from support.settings import fail
 
 ROOT = Path(__file__).parent.parent
 TABLE = ROOT / "EQUATIONS.md"
-FAMILIES = r"GRPO|Dr\.GRPO|RLOO|ReMax|REINFORCE\+\+|DAPO|ProRL|KL|RLVR|PPO|BT"
+FAMILIES = (
+    r"GRPO|Dr\.GRPO|RLOO|ReMax|REINFORCE\+\+|DAPO|GSPO|CISPO|NSR|W-REINFORCE|MaxRL|Pass@k"
+    r"|ProRL|KL|RLVR|PPO|BT"
+)
 TAG = re.compile(rf"  # ((?:{FAMILIES})(?: [^\s|`]+)?)$")
 LINK = re.compile(r"\[`([^`]+)`\]\(([\w/.]+)#L(\d+)\)")
 

@@ -7,13 +7,14 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from passk import crossing_marks
 from support import settings
 from support.files import make_directory
 from support.plots import draw_panels
 from support.settings import fail, from_command_line, option
+
+import numpy as np
+
+from passk import crossing_marks
 
 
 @dataclass(kw_only=True)

@@ -1,5 +1,7 @@
 """Value pretraining: its gradient against loops in float64, and what PPO takes over from it."""
 
+from support.optimizers import MuonAndAdamW
+
 import pytest
 import torch
 from helpers import TOY_CRITIC, TOY_PPO, checkpoint, equal, refused, words
@@ -11,7 +13,6 @@ from extras.critic import Settings, value_step
 from model import GPT
 from ppo import critic_from, explained_variance, starting_critic
 from rollout import Rollout
-from support.optimizers import MuonAndAdamW
 
 F64 = torch.float64
 P, G = 3, 2

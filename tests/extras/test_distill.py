@@ -1,7 +1,10 @@
 """Distillation: which completions become the corpus, and what the student learns from them."""
 
+import itertools
 import math
 import random
+
+from support.tokenizer import EOS, PAD, decode, encode
 
 import pytest
 import torch
@@ -12,11 +15,10 @@ from extras import distill
 from extras.distill import Settings, write_solutions
 from model import GPT, load_model, log_probs
 from rollout import Rollout, encode_prompts
-from support.tokenizer import EOS, PAD, decode, encode
 from verifiers import TASKS, Problem, is_held_out
 
 TASK = TASKS["countdown"]
-TOY = dict(layers=1, width=32, heads=2, batch=64, demonstrations=2000, device="cpu")
+TOY = dict(layers=1, width=32, heads=2, batch=64, device="cpu")
 TOY_DISTILL = dict(level=(3,), solutions=30, batch=8, steps=3, group=4, eval_every=2, device="cpu")
 
 
@@ -134,6 +136,17 @@ def test_a_solution_found_again_later_is_not_new(monkeypatch):
         write_solutions(None, TASK, (3,), 3, 3, random.Random(0))
 
 
+def test_one_text_may_be_the_solution_of_two_problems(monkeypatch):
+    chain = TASKS["chain"]
+    two = itertools.cycle(
+        [chain.problem(2, f"{d}{s:16}:", (d, s)) for d, s in ((5, "+-"), (7, "--"))]
+    )
+    monkeypatch.setattr(distill, "sample_problem", lambda *_: next(two))
+    scripted(monkeypatch, [chain.solve])
+    prompts, completions, _ = write_solutions(None, chain, (2,), 2, 1, random.Random(0))
+    assert torch.equal(completions[0], completions[1]) and not torch.equal(prompts[0], prompts[1])
+
+
 def test_a_completion_that_did_not_end_is_not_a_solution():
     """A model that never ends, whatever its text begins with."""
     torch.manual_seed(0)
@@ -198,7 +211,7 @@ def test_a_teacher_that_is_not_there_is_pretrained_deeper_and_longer(
         assert settings.run == str(tmp_path / "none")
         assert settings.level == (3,) and settings.task == ["countdown"]
         assert settings.layers > 4 and settings.seed != 0
-        assert settings.steps * settings.batch > 64 * TASK.pretrain_steps
+        assert settings.steps * settings.batch > 32 * TASK.pretrain_steps
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "train", train)

@@ -9,6 +9,8 @@ import shutil
 from fractions import Fraction
 from pathlib import Path
 
+from support.tokenizer import EOS, encode
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,6 @@ from extras.pictures import BINS
 from extras.samples import correct, has_ended, mean_entropy, read_samples
 from model import GPT
 from rollout import encode_prompts, sample_completions
-from support.tokenizer import EOS, encode
 from verifiers import TASKS, held_out_problems
 
 TASK = TASKS["countdown"]
@@ -202,20 +203,18 @@ def test_passages_are_shorter_than_an_answer():
 
 
 def test_the_corpus_is_the_one_that_was_learnt(tmp_path, monkeypatch):
-    learnt, write, base = [], pretrain.write_corpus, tmp_path / "base"
+    learnt, step, base = [], pretrain.train_step, tmp_path / "base"
 
-    def record(*args):
-        learnt.append(write(*args))
-        return learnt[-1]
+    def record(model, optimizer, batches):
+        learnt.extend(batches[1][1][:, 0].tolist())  # the completions of the second task
+        return step(model, optimizer, batches)
 
-    monkeypatch.setattr(pretrain, "write_corpus", record)
-    options = [*TOY_BASE, "--steps", "1", "--seed", "4", "--level", "3"]
-    pretrain.main(words([*options, "--run", base]))
-    monkeypatch.setattr(pretrain, "write_corpus", write)
+    monkeypatch.setattr(pretrain, "train_step", record)
+    options = [*TOY_BASE, "--task", "chain", TASK.name, "--steps", "3", "--seed", "4"]
+    pretrain.main(words([*options, "--level", "3", "--run", base]))
     texts = pretraining_corpus(base, TASK)
-    assert len(texts) == 30
-    _, completions = learnt[0]
-    for text, tokens in zip(texts, completions[:, 0].tolist(), strict=True):
+    assert len(texts) == 3 * 4
+    for text, tokens in zip(texts, learnt, strict=True):
         assert [*encode(text), EOS] == tokens[: len(text) + 1]
 
 
@@ -233,7 +232,7 @@ def runs(tmp_path_factory):
     """
     at = tmp_path_factory.mktemp("limits")
     base = ["--width", "32", "--lr", "0.01", "--steps", "400", "--batch", "64"]
-    base += ["--demonstrations", "4000", "--level", "3", "--run", at / "base"]
+    base += ["--level", "3", "--run", at / "base"]
     pretrain.main(words([*TOY_BASE, *base]))
     rl = ["--problems", "32", "--level", "3", "--lr", "0.003", "--epochs", "2"]
     grpo.main(words([*TOY_GRPO, *rl, "--base", at / "base", "--run", at / "one"]))

@@ -2,6 +2,7 @@
 
 import csv
 import re
+from dataclasses import fields
 
 import pytest
 from helpers import (
@@ -14,6 +15,7 @@ from helpers import (
     checkpoint,
     equal,
     metrics,
+    modules_with_settings,
     refused,
     words,
 )
@@ -154,10 +156,13 @@ def test_only_a_run_of_ppo_is_explained(learnt, tmp_path, capsys):
 RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps many | --lr 0
     | --lr nan | --lr inf | --seed -1 | stray | --device tpu | --dtype float8 | --task chess
     | --level 9 | --level x | --resume --overwrite | --run none --resume"""
+# At temperature 0 all completions of a problem are the same; below .01 the logits may overflow.
+COLD = """--temperature 0 | --temperature 0.0099 | --temperature 1e-39 | --temperature -1
+    | --temperature nan | --temperature inf"""
 IMPOSSIBLE = {
-    critic.main: f"""{RUNS} | --group 0 | --completions 2 | --problems 0 | --temperature 0
+    critic.main: f"""{RUNS} | {COLD} | --group 0 | --completions 2 | --problems 0
         | --unended-penalty -1 | --minibatches 5 --problems 4""",
-    distill.main: f"{RUNS} | --solutions 0 | --group 0 | --temperature 0 | --batch 0",
+    distill.main: f"{RUNS} | {COLD} | --solutions 0 | --group 0 | --batch 0",
     overoptimisation.main: """--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0
         | --level 9""",
     limits.main: """--nonsense | --level 9 | --seed -1 | --device tpu | --dtype float8
@@ -174,3 +179,14 @@ def test_impossible_options_are_refused_in_one_line(main, argv, capsys, tmp_path
     monkeypatch.chdir(tmp_path)
     refused(capsys, main, argv)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_extra_with_a_temperature_is_bounded():
+    """And the lowest that is allowed is .01."""
+    scripts = [module for name, module in modules_with_settings().items() if "extras." in name]
+    with_one = [m for m in scripts if any(f.name == "temperature" for f in fields(m.Settings))]
+    assert {m.main for m in with_one} == {m for m, text in IMPOSSIBLE.items() if COLD in text}
+    for m in with_one:
+        assert m.Settings(temperature=0.01).temperature == 0.01
+        with pytest.raises(ValueError, match="out of range"):
+            m.Settings(temperature=0.0099)

@@ -30,6 +30,14 @@ def test_samples_are_grouped_by_model_and_problem(tmp_path):
     np.testing.assert_array_equal(correct(samples["a"]), [1, 1])
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "\n", "\n\n", "\n  \n"])
+def test_line_ends_of_another_system_and_a_blank_last_line_are_read(end, last, tmp_path):
+    path, rows = tmp_path / "samples.jsonl", [row(reward=1.0), row(reward=0.5)]
+    path.write_bytes((lines(*rows) + last).replace("\n", end).encode())
+    assert read_samples(path, "countdown", (3,)) == {"base": [rows]}
+
+
 def test_a_completion_that_ended_has_one_token_more_than_characters():
     assert has_ended(row(completion="1+2", tokens=4)) and has_ended(row(completion="", tokens=1))
     assert not has_ended(row(completion="1+2", tokens=3))
@@ -59,6 +67,37 @@ DAMAGED = {
     "cut": lines(row()) + "\n" + lines(row())[:40],
     "not text": "\x00\udcff",
 }
+
+
+WRONG_LINES = {  # each is the third line of its file
+    "deep brackets": "[" * 100_000,
+    "deep objects": '{"a":' * 100_000,
+    "text": '"a sample"',
+    "a list": "[1, 2]",
+    "a number": "5",
+    "a boolean": "true",
+    "nothing": "null",
+    "a reward that is no number": lines(row(reward=float("nan"))),
+    "an infinite reward": lines(row(reward=float("inf"))),
+    "a log-prob that is no number": lines(row(logp=float("nan"))),
+    "an infinite log-prob": lines(row(logp=float("-inf"))),
+    "a number too large": lines(row(logp="x")).replace('"x"', "-1e999"),
+    "too many digits": lines(row(tokens="x")).replace('"x"', "9" * 5000),
+    "a boolean reward": lines(row(reward=True)),
+    "a boolean level": lines(row(level=True)),
+    "a boolean number of tokens": lines(row(tokens=True)),
+    "a boolean log-prob": lines(row(logp=False)),
+    "a number for text": lines(row(prompt=12)),
+    "a list for a prompt": lines(row(prompt=["1"])),
+}
+
+
+@pytest.mark.parametrize("text", WRONG_LINES.values(), ids=WRONG_LINES)
+def test_a_line_that_is_no_sample_is_named_by_its_number(text, tmp_path, capsys):
+    path = tmp_path / "samples.jsonl"
+    path.write_text("\n".join((lines(row()), "", text, lines(row()))))
+    line = stopped(capsys, read_samples, path, "countdown", (3,))
+    assert f"{path} is damaged: line 3 is not a sample" in line and len(line) < 400
 
 
 @pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)

@@ -4,6 +4,8 @@ same world with base and RL swapped.
 
 import zlib
 
+from support.levels import level_name
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +13,12 @@ import torch
 from paper import claims_limit
 from paper.__main__ import CLAIMS
 from paper.lab import PICTURES, Lab, Scale
-from support.levels import level_name
 
-N, P = 16, 100
-SCALE = Scale(seeds=(0, 1), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
+N, P = 16, 200
+SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
 METRICS = "step,validation,kl_k3,update_norm,resets\n0,0.1,0.2,0.3,0\n1,,0.2,0.3,0\n"
 SOLVED_COLD = {"countdown": 0.3, "order": 0.5, "code": 0.03, "chain": 0.01, "carry": 0.01}
-SOLVED_BY_RL = {"order": 0.6, "code": 0.5, "chain": 1.0}
+SOLVED_BY_RL = {"order": 0.6, "code": 0.75, "chain": 1.0}
 
 
 class World(Lab):
@@ -49,13 +50,13 @@ class World(Lab):
         return start if task == "code" and share <= 0.5 else (1 - share) * start + share * learnt
 
     def rate_after_rl(self, name, task):
-        """On countdown 60 problems become easy, 20 hard, and 20 are lost. More completions per
-        problem lose less, a KL more. On carry RL leaves five problems unsolved, a teacher none.
+        """On countdown 60 problems of 100 become easy, 20 hard, and 20 are lost. More completions
+        per problem lose less, a KL more. On carry RL leaves five of 100 unsolved, a teacher none.
         """
-        problem = np.arange(P)
+        problem = np.arange(P) % 100
         if task == "countdown":
             with_kl = "variant-2" in name or "variant-3" in name
-            seldom = 0.2 if "variant-1" in name else 0.0 if with_kl else 0.05
+            seldom = 0.2 if "variant-1" in name else 0.0 if with_kl else 0.04
             return np.where(problem >= 80, 0.0, np.where(problem >= 60, seldom, 0.95))
         if task == "carry":
             return np.where((problem >= 95) & ("distill" not in name), 0.0, 0.97)

@@ -2,6 +2,9 @@
 which does nothing twice.
 """
 
+from support.intervals import t_quantile
+from support.run import load_checkpoint
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +15,7 @@ import paper.__main__ as paper
 import pretrain
 from paper.__main__ import CLAIMS, Settings, main, report
 from paper.claims_prorl import LEVELS, correlation, regime
-from paper.lab import SCALES, Lab, Row, Scale, interval, recipe, verdict
-from support.run import load_checkpoint
+from paper.lab import SCALES, Lab, Row, Scale, over, recipe, verdict
 from verifiers import TASKS, held_out_problems
 
 TOY = ["--scale", "toy", "--device", "cpu"]
@@ -21,26 +23,6 @@ TOY = ["--scale", "toy", "--device", "cpu"]
 
 # --------------------------------------------------------------------------------------------------
 # Intervals and verdicts
-
-
-def test_an_interval_covers_problems_and_seeds():
-    rng = np.random.default_rng(0)
-    values = rng.random((1, 400))
-    mean, low, high = interval(values)
-    assert mean == pytest.approx(values.mean()) and low < mean < high
-    assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.15)
-    assert interval(np.ones((3, 5))) == (1.0, 1.0, 1.0)
-    apart = np.repeat([[0.0], [1.0]], 400, axis=1)  # two seeds that disagree on all problems
-    assert interval(apart)[2] - interval(apart)[1] == pytest.approx(1.0)
-
-
-def test_a_statistic_of_several_means_is_of_the_same_problems_in_each_draw():
-    rng = np.random.default_rng(0)
-    values = rng.random((1, 400))
-    both = rng.random((2, 3, 400)) + np.arange(2)[:, None, None]
-    assert interval(both, np.ptp)[0] == pytest.approx(np.ptp(both.mean(axis=(1, 2))))
-    three = interval([values, 3 * values], lambda m: m[1] / m[0])
-    assert three == pytest.approx((3.0, 3.0, 3.0))
 
 
 @pytest.mark.parametrize(
@@ -59,9 +41,15 @@ def test_a_verdict_follows_from_the_interval(low, high, expected, said):
     assert verdict(low, high, expected) == said
 
 
+def test_labels_say_what_an_interval_is_over():
+    assert (
+        over(np.zeros((1, 5, 9))) == "problems" and over(np.zeros((2, 5))) == "problems and seeds"
+    )
+
+
 def test_regimes_by_hand():
     low, middle, high = (
-        np.random.default_rng(0).normal(mean, 0.05, (2, 200)) for mean in (0.2, 0.5, 0.7)
+        np.random.default_rng(0).normal(mean, 0.05, (3, 200)) for mean in (0.2, 0.5, 0.7)
     )
     again = middle + np.random.default_rng(1).normal(0, 0.05, middle.shape)
     assert regime(high, middle, low) == regime(middle, low, again - 0.01) == "diminish"
@@ -69,16 +57,37 @@ def test_regimes_by_hand():
 
 
 def test_a_correlation_is_judged_by_tasks():
-    starts = {"a": (0.1, 1.0), "b": (0.4, 0.5), "c": (0.6, 0.5), "d": (0.9, 0.1)}
-    r, low, high = correlation([[task, 1, *point] for task, point in starts.items()], 3)
-    expected = np.corrcoef([0.1, 0.4, 0.6, 0.9], [1.0, 0.5, 0.5, 0.1])[0, 1]
-    assert r == pytest.approx(expected) and low <= r <= high < 0
+    x, y = [0.1, 0.3, 0.5, 0.7, 0.9], [1.0, 0.75, 0.55, 0.25, 0.1]
+    r, low, high = correlation([[*point] for point in zip("abcde", [1] * 5, x, y, strict=True)], 3)
+    expected = np.corrcoef(x, y)[0, 1]
+    assert r == pytest.approx(expected) and -1 <= low < r < high < 0
+    half = t_quantile(4) * np.std([4 * np.arctanh(leave_out(x, y, i)) for i in range(5)]) / 2
+    assert high == pytest.approx(np.tanh(np.arctanh(r) + half))
 
 
-def test_a_draw_of_two_tasks_is_left_out():
-    """Two tasks alone would say ±1."""
-    two = [["a", 1, 0.1, 0.2], ["a", 2, 0.2, 0.1], ["b", 1, 0.5, 0.9], ["c", 1, 0.9, 0.5]]
-    assert correlation(two, 3)[1] > -0.999 and correlation(two, 3)[2] < 0.999
+def leave_out(x, y, i):
+    return np.corrcoef(np.delete(x, i), np.delete(y, i))[0, 1]
+
+
+def test_the_interval_of_a_correlation_holds():
+    """Tasks of one to four levels, whose starts and whose noise go together. r of all such tasks is
+    measured on many.
+    """
+
+    def draw(rng, tasks):
+        points = []
+        for task in range(tasks):
+            start, noise = rng.random(), rng.normal(0, 0.1)
+            for level in range(1 + task % 4):
+                x = np.clip(start + rng.normal(0, 0.25), 0, 1)
+                points.append([task, level, x, noise - 0.5 * x + rng.normal(0, 0.1)])
+        return points
+
+    rng = np.random.default_rng(0)
+    _, _, x, y = np.transpose(draw(rng, 20_000))
+    r = np.corrcoef(x, y)[0, 1]
+    found = np.array([correlation(draw(rng, 5), 3) for _ in range(400)])
+    assert ((found[:, 1] <= r) & (r <= found[:, 2])).mean() >= 0.92
 
 
 def test_levels_of_one_task_say_nothing_about_the_others():

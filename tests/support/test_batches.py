@@ -3,9 +3,6 @@
 import math
 from types import SimpleNamespace
 
-import pytest
-import torch
-
 from support.batches import (
     Tally,
     check_minibatches,
@@ -15,6 +12,9 @@ from support.batches import (
     weighted_sum,
     whiten,
 )
+
+import pytest
+import torch
 
 F64 = torch.float64
 MASK = torch.tensor([[[1, 1, 1], [1, 0, 0]], [[1, 1, 0], [1, 1, 1]]]).bool()  # (2, 2, 3)

@@ -3,12 +3,12 @@
 import random
 from collections import Counter
 
+from support.expressions import counts, evaluate_expression, roots, write_expression
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import all_trees, pythons_value, with_fewest_parentheses
-
-from support.expressions import counts, evaluate_expression, roots, write_expression
 
 NUMBERS = [(2, 3, 7), (1, 1, 4), (5, 5, 5), (1, 2, 5, 9), (2, 2, 3, 3)]
 

@@ -8,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+from support import files
+from support.run import load_checkpoint
+
 import pytest
 import torch
 from helpers import metrics, refused
@@ -16,11 +19,9 @@ import grpo
 import passk
 import pretrain
 import reward_model
-from support import files
-from support.run import load_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
-SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--demonstrations", "30", "--batch", "8"]
+SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--batch", "8"]
 TOY = [*SIZE, "--steps", "6", "--save-every", "2", "--device", "cpu"]
 
 

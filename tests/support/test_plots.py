@@ -1,8 +1,8 @@
-import numpy as np
-import pytest
-
 from support import plots
 from support.plots import draw_metrics, draw_panel, draw_panels, draw_with_band, pyplot
+
+import numpy as np
+import pytest
 
 
 def points(*pass_at):

@@ -1,10 +1,10 @@
 """Every character is one token, and a foreign one is named."""
 
+from support.tokenizer import ALPHABET, EOS, PAD, VOCAB_SIZE, decode, encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from support.tokenizer import ALPHABET, EOS, PAD, VOCAB_SIZE, decode, encode
 
 
 @given(st.text(alphabet=ALPHABET))
