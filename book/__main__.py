@@ -11,11 +11,12 @@ import shutil
 import sys
 from pathlib import Path
 
+from support.settings import fail
+
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from book import pages, playgrounds, search
 from book.prose import address_of
-from support.settings import fail
 from tools.equations import ROOT
 
 HERE = Path(__file__).parent

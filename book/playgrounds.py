@@ -58,8 +58,8 @@ def rows_with_a_clip():
     """{name: Algorithm} of the objectives that differ: PPO's, those of ALGORITHMS, and ProRL's."""
     seen, rows = set(), {}
     for name, row in [*grpo.ALGORITHMS.items(), ("prorl", prorl.PRORL)]:
-        what = row.objective.__name__, row.clip
-        if what not in seen and math.isfinite(max(row.clip)):
+        what = row.objective.__name__, row.ratio.__name__, row.clip
+        if what not in seen and math.isfinite(min(row.clip)):
             seen.add(what)
             rows[name] = row
     return rows
@@ -71,13 +71,16 @@ def clip():
     for name, row in rows_with_a_clip().items():
         eps_low, eps_high = row.clip
         rule = row.objective.__name__
-        shown.append({"name": name, "rule": rule, "low": eps_low, "high": eps_high})
+        low = eps_low if math.isfinite(eps_low) else None  # JSON has no infinity
+        shown.append({"name": name, "rule": rule, "low": low, "high": eps_high})
         for ratio in (0.5, 0.79, 0.9, 1.0, 1.1, 1.21, 1.35, 1.9):
             for A in (-1.5, 0.5, 2.0):
                 logp_old = double(math.log(P_OLD)).view(1, 1, 1)
                 logp = (logp_old + math.log(ratio)).requires_grad_()
                 A_, one = torch.full_like(logp_old, A), torch.ones_like(logp_old)
-                J = row.objective(logp, logp_old, logp_old, A_, one, eps_low, eps_high, 0.0)
+                J = row.objective(
+                    logp, logp_old, logp_old, A_, one, eps_low, eps_high, 0.0, ratio=row.ratio
+                )
                 (slope,) = torch.autograd.grad(J, logp)
                 given = [len(shown) - 1, ratio, A]
                 checks.append({"given": given, "is": [J.item(), slope.item()]})
@@ -99,23 +102,28 @@ def kl():
 
 def advantage():
     """The advantages of one group, by the function that training calls."""
+    algorithms = [*grpo.ALGORITHMS.items(), ("prorl", prorl.PRORL)]
     rows = [
         {"name": name, "rule": row.advantage.__name__, "whitened": row.whitened}
-        for name, row in [*grpo.ALGORITHMS.items(), ("prorl", prorl.PRORL)]
+        for name, row in algorithms
     ]
     checks = []
     groups = ([1, 0, 0, 1, 0], [1, 1, 1, 1], [0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0], [0.2, 0.9, 0.5])
     for rewards in groups:
-        for greedy in (0.0, 1.0):
-            found = {}
-            for name, row in [*grpo.ALGORITHMS.items(), ("prorl", prorl.PRORL)]:
-                r = double(*rewards)[None]
-                zeros = torch.zeros(1, len(rewards), 1, dtype=torch.float64)
-                batch = SimpleNamespace(logp=zeros, mask=torch.ones_like(zeros, dtype=torch.bool))
-                a = grpo.token_advantage(row, r, batch, zeros, 0.0, double(greedy))
-                found[name] = a.flatten().tolist()
-            checks.append({"given": [rewards, greedy], "is": found})
+        for greedy, k in ((0.0, 2), (1.0, 1), (1.0, 3)):
+            found = {name: advantages(row, rewards, greedy, k) for name, row in algorithms}
+            checks.append({"given": [rewards, greedy, k], "is": found})
     return {"rows": rows, "checks": checks}
+
+
+def advantages(row, rewards, greedy, k):
+    if row.at_k:
+        row = row._replace(advantage=functools.partial(row.advantage, k=k))
+    zeros = torch.zeros(1, len(rewards), 1, dtype=torch.float64)
+    batch = SimpleNamespace(logp=zeros, mask=torch.ones_like(zeros, dtype=torch.bool))
+    of_greedy = double(greedy) if row.greedy else None
+    A = grpo.token_advantage(row, double(*rewards)[None], batch, zeros, 0.0, of_greedy)
+    return A.flatten().tolist()
 
 
 def gae():

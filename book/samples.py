@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from support.run import pick_device, saved_settings
+from support.seeds import generator_for
+from support.settings import DeviceSettings, from_command_line, option
+from support.tokenizer import decode
+
 import torch
 
 import grpo
@@ -19,9 +24,6 @@ from extras.explain import load_run
 from extras.tree import END
 from model import load_model
 from rollout import sample_completions, training_reward
-from support.run import pick_device, saved_settings
-from support.settings import DeviceSettings, from_command_line, option
-from support.tokenizer import decode
 from verifiers import TASKS, held_out_problems
 
 FILE = Path(__file__).parent / "samples.json"
@@ -74,7 +76,7 @@ def trees(settings, device):
     batches = {}
     for name, run in zip(("base", "rl"), settings.runs, strict=False):
         model, _ = load_model(run, [task.name], device)
-        generator = torch.Generator(device).manual_seed(settings.seed)
+        generator = generator_for("book", settings.seed, device)
         batches[name] = sample_completions(model, task, problems, n, generator=generator)
     picked = most_telling(*(batch.correct.sum(dim=1).tolist() for batch in batches.values()))
     shown = []
@@ -97,7 +99,7 @@ def completion_of(settings, device):
     run = load_run(SimpleNamespace(run=settings.runs[2], dtype=settings.dtype), of_run, device)
     task = TASKS[of_run.task]
     problems = held_out_problems(task, of_run.level, settings.problems, settings.seed)
-    generator = torch.Generator(device).manual_seed(settings.seed)
+    generator = generator_for("book", settings.seed, device)
     batch = sample_completions(run.policy, task, problems, 1, generator=generator)
     first = int(batch.correct[:, 0].int().argmax())  # the first correct completion
     problem, batch = problems[first], batch.select(torch.tensor([first], device=device))

@@ -8,23 +8,38 @@
   const where = (condition, x) => x.map((a) => (condition ? a : 0));
   const centred = (r) => where(hasSpread(r), r.map((x) => x - mean(r)));
 
-  // By the name of the function in grpo.py: rewards, the reward of the greedy completion -> Â
+  // By the name of the function in grpo.py: rewards, the reward of the greedy completion, k -> Â
   const rules = {
     group_advantage: (r) => where(hasSpread(r), centred(r).map((x) => x / std(r))),
     centred_advantage: centred,
     leave_one_out_advantage: (r) => centred(r).map((x) => (x * r.length) / (r.length - 1)),
     greedy_advantage: (r, greedy) => r.map((x) => x - greedy),
     plain_advantage: (r) => r,
+    negative_advantage: (r) => r.map((x) => x - 1),
+    weighted_advantage: (r) => r.map((x) => 0.1 * x - (1 - x)),
+    maxrl_advantage: (r) => {
+      const solved = r.map((x) => Number(x === 1)), rate = mean(solved);
+      return solved.map((x) => (rate ? (x - rate) / rate : 0));
+    },
+    pass_at_k_advantage: (r, greedy, k) => {
+      if (k === 1) return rules.group_advantage(r);
+      const solved = r.map((x) => Number(x === 1)), others = r.length - 1;
+      const wrong = others - solved.reduce((a, b) => a + b, 0);
+      let allWrong = 1;
+      for (let j = 0; j < k - 1; j++) allWrong *= Math.max(0, wrong - j) / (others - j);
+      const R = solved.map((x) => x + (1 - x) * (1 - allWrong)), rate = mean(R);
+      return where(hasSpread(R), R.map((x) => (x - rate) / Math.sqrt(rate * (1 - rate))));
+    },
   };
 
   function whiten(x) {
     return Math.max(...x) - Math.min(...x) <= 1e-13 ? x.map(() => 0) : x.map((a) => (a - mean(x)) / std(x));
   }
 
-  function found(rewards, greedy) {
+  function found(rewards, greedy, k) {
     const all = {};
     for (const { name, rule, whitened } of rows) {
-      const a = rules[rule](rewards, greedy);
+      const a = rules[rule](rewards, greedy, k);
       all[name] = whitened ? whiten(a) : a;
     }
     return all;
@@ -38,6 +53,7 @@
     const input = book.element("input", { type: "text", value: "1 0 0 1 0", inputmode: "decimal", spellcheck: "false" });
     input.addEventListener("input", changed);
     const greedy = book.slider("greedy reward", { min: 0, max: 1, step: 0.1, value: 0 }, changed);
+    const k = book.slider("k of pass@k", { min: 1, max: 5, step: 1, value: 4 }, changed);
     const view = book.element("div", { class: "says", "aria-live": "polite" });
     function update() {
       const rewards = input.value.split(/[\s,;]+/).filter(Boolean).map(Number);
@@ -47,7 +63,8 @@
         view.textContent = "At least two numbers are needed.";
         return;
       }
-      const all = found(rewards, greedy.value());
+      k.set(Math.min(k.value(), rewards.length), rewards.length);
+      const all = found(rewards, greedy.value(), k.value());
       view.replaceChildren(
         book.table(
           ["reward", ...rewards.map((x) => book.number(x, 2))],
@@ -55,6 +72,6 @@
         ),
       );
     }
-    return { controls: [book.element("label", {}, "rewards", input), greedy.row], views: [view], update };
+    return { controls: [book.element("label", {}, "rewards", input), greedy.row, k.row], views: [view], update };
   });
 })();

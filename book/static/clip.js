@@ -3,7 +3,7 @@
 (function () {
   const { rows, p_old: pOld, checks } = book.data("clip");
 
-  // As grpo_objective and prorl_objective: min(ρÂ, clip(ρ)Â)
+  // As grpo_objective and prorl_objective: min(ρÂ, clip(ρ)Â). With one token GSPO's ratio is ρ.
   function clipped(ratio, A, { low, high }) {
     const inside = Math.min(Math.max(ratio, 1 - low), 1 + high);
     const isClipped = inside * A < ratio * A;
@@ -11,15 +11,14 @@
   }
 
   // CISPO: the clipped ratio is a constant weight of log π, so a clipped token keeps its gradient.
-  function weighted(ratio, A, { high }) {
-    const weight = Math.min(ratio, 1 + high) * A;
+  function weighted(ratio, A, { low, high }) {
+    const weight = Math.min(Math.max(ratio, 1 - (low ?? Infinity)), 1 + high) * A;
     return [weight * Math.log(pOld * ratio), weight];
   }
 
   const rules = {
     grpo_objective: clipped,
     prorl_objective: clipped,
-    gspo_objective: clipped, // a completion of one token: its ratio is the ratio of the token
     cispo_objective: weighted,
   };
   const found = (row, ratio, A) => rules[rows[row].rule](ratio, A, rows[row]);
@@ -27,11 +26,13 @@
   const title =
     "Move the ratio ρ. With a positive Â the push upwards ends at the upper clip: the gradient is " +
     "0 there. With a negative Â the push downwards ends at the lower clip. On the other side " +
-    `nothing is clipped. (One token, whose probability was ${pOld} in the rollout.)`;
+    "nothing is clipped. CISPO clips only the weight, so a clipped token keeps its gradient. GSPO " +
+    "clips the ratio of the whole completion. " +
+    `(Here it is one token, whose probability was ${pOld} in the rollout.)`;
   book.play("clip", title, checks, found, (changed) => {
     const choice = book.element("select", { "aria-label": "algorithm" });
     rows.forEach(({ name, low, high }, i) => {
-      choice.append(book.element("option", { value: i }, `${name}: −${low}, +${high}`));
+      choice.append(book.element("option", { value: i }, `${name}: −${low ?? "∞"}, +${high}`));
     });
     choice.addEventListener("change", changed);
     const ratio = book.slider("ratio ρ", { min: 0.3, max: 2, step: 0.01, value: 1.3 }, changed);
@@ -54,7 +55,7 @@
         });
       });
       const { low, high } = rows[row];
-      const where = mark > 1 + high ? "above 1 + ε_high" : mark < 1 - low ? "below 1 − ε_low" : "inside the clip";
+      const where = mark > 1 + high ? "above 1 + ε_high" : mark < 1 - (low ?? Infinity) ? "below 1 − ε_low" : "inside the clip";
       says.textContent =
         `ρ is ${where}. J = ${book.number(value)}, gradient = ${book.number(gradient)}` +
         (gradient === 0 && at[1] ? ": the push has ended." : ".");
