@@ -124,6 +124,7 @@ def shown_block(block, path, address, reader):
         prose_lines=block.prose_lines,
         summary=block.prose.split("\n")[0] if block.prose else "",
         folded=quiet and not block.tags and not is_stages,
+        has_equation=bool(block.tags),
         rows=[
             SimpleNamespace(
                 lines=[(n, lines[n - 1], n in reader.tags) for n in row.lines],

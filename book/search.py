@@ -4,6 +4,12 @@ import json
 import re
 from html import unescape
 
+SAYS = {
+    "index.html": "does reinforcement learning teach a language model anything new: start here",
+    "equations.html": "all equations in one table",
+    "trees.html": "what a base and an RL model try, token by token",
+}
+
 
 def entries(pages):
     """[[title, where, address, words], …]. pages: {address: Page}"""
@@ -14,7 +20,7 @@ def entries(pages):
         elif page.template in ("text.html", "results.html"):
             found += of_text(page.context["html"], page.title, address)
         else:
-            found.append([page.title, "page", address, ""])
+            found.append([page.title, "page", address, SAYS.get(page.template, "")])
     return found
 
 
@@ -23,7 +29,7 @@ def of_source(context, address):
     yield [path, "file", address, words(context["blocks"][0].prose)]
     is_test = path.startswith("tests/")
     for block in context["blocks"][1:]:
-        if block.name and block.kind != "imports":
+        if block.name and block.kind != "imports" and not block.has_equation:
             title = block.name.replace("_", " ") if is_test else block.name
             kind = "test" if is_test else block.kind
             yield [title, f"{kind} in {path}", f"{address}#{block.anchor}", words(block.prose)]
@@ -39,14 +45,17 @@ def of_text(html, title, address):
     """The parts of a text between its headings."""
     for part in re.split(r"(?=<h[1-3] id=)", html):
         if match := re.match(r'<h[1-3] id="([^"]*)">(.*?)</h[1-3]>', part):
-            heading = words(match[2])
+            heading = text_of(match[2])
             yield [heading, title, f"{address}#{match[1]}", words(part[match.end() :])]
 
 
 def words(html):
     """Each word of a text once, in its order: enough to find it."""
-    text = unescape(re.sub(r"<[^>]+>", " ", html))
-    return " ".join(dict.fromkeys(text.split()))
+    return " ".join(dict.fromkeys(text_of(html).split()))
+
+
+def text_of(html):
+    return unescape(re.sub(r"<[^>]+>", "", html))
 
 
 def script(pages):

@@ -21,7 +21,8 @@
 
   const plain = (text) => text.toLowerCase().replace(/[_?!,;()]/g, " ");
 
-  // A word counts more in a title than in a text, and a rare word more than a frequent one.
+  // A word counts more in a title than in a text, and a rare word more than a frequent one. What
+  // implements an equation comes first, what stands around the nine files comes last.
   function find(question) {
     const all = plain(question).split(/\s+/).filter(Boolean);
     const words = all.filter((word) => !common.has(word));
@@ -39,9 +40,7 @@
         const whole = ` ${hit.title} `.includes(` ${word} `);
         hit.score += weight * (whole ? 4 : hit.title.includes(stem) ? 3 : 1);
         if (hit.entry[1].startsWith("equation")) hit.score += weight * 1.5;
-        if (hit.entry[1].startsWith("test") || hit.entry[2].startsWith("tests/")) {
-          hit.score -= weight * 1.5;
-        }
+        if (/^(tests|tools|book|paper)\//.test(hit.entry[2])) hit.score -= weight * 1.5;
       }
     }
     return entries.filter((hit) => hit.score > 0).sort((a, b) => b.score - a.score).slice(0, 12);
@@ -63,7 +62,7 @@
         return item;
       }),
     );
-    if (!found.length) list.textContent = "nothing found";
+    if (!found.length) list.append(Object.assign(document.createElement("li"), { textContent: "nothing found" }));
   }
 
   function keys(event) {
