@@ -1,4 +1,4 @@
-"""The pictures of docs/zoo.md: a metric of a run with a bug beside that of the healthy run.
+"""docs/zoo.md and its pictures: a metric of a run with a bug beside that of the healthy run.
 
 python -m course.curves        17 short runs on a tiny base; 3 minutes on two CPU cores
 """
@@ -44,6 +44,31 @@ PICTURES = {  # bug: the run, and the column of metrics.csv
 }
 
 
+PAGE = """\
+# The zoo: ten bugs and the curves that show them
+
+`course/zoo/` has {count} bugs. Each is a line or two that people really write. `make zoo` plants them
+one after the other, and a test of this repository must catch each. Here are ten that a curve shows.
+No curve shows most of the others: {hard} are of level 3, which only a test finds.
+
+The pictures are of real runs: a tiny base on the task chain, levels 5 to 7, seed 0. `python -m
+course.curves` makes them, and this page. Plant one yourself: `python -m course bug hunt --name NAME`.
+"""
+SECTION = """\
+## {name}
+
+![{column}: the healthy run and the one with the bug](zoo/{name}.png)
+
+In `{file}`:
+
+```diff
+{change}
+```
+
+{symptom} What shows it: {shows}. {why}
+"""
+
+
 def metrics(folder, base, run, bug=None):
     """The rows of metrics.csv of a run, with a bug or without. A run may die of its bug."""
     script, options = RUNS[run]
@@ -69,6 +94,16 @@ def draw(name, run, column, healthy, broken, path):
     plt.close(figure)
 
 
+def page(bugs):
+    parts = [PAGE.format(count=len(bugs), hard=sum(bug.level == 3 for bug in bugs.values()))]
+    for name, (_, column) in PICTURES.items():
+        bug = bugs[name]
+        lines = [f"- {line.strip()}" for line in bug.old.strip().splitlines()]
+        lines += [f"+ {line.strip()}" for line in bug.new.strip().splitlines()]
+        parts.append(SECTION.format(**bug._asdict(), column=column, change="\n".join(lines)))
+    return "\n".join(parts)
+
+
 def main():
     out, bugs = ROOT / "docs" / "zoo", all_bugs()
     out.mkdir(exist_ok=True)
@@ -82,6 +117,7 @@ def main():
             broken = metrics(directory / name, directory / "base", run, bugs[name])
             draw(name, run, column, healthy[run], broken, out / f"{name}.png")
             print(f"{name}: {column} {healthy[run][-1][column]} → {broken[-1][column]}", flush=True)
+    (ROOT / "docs" / "zoo.md").write_text(page(bugs), encoding="utf-8")
 
 
 if __name__ == "__main__":

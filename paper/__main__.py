@@ -53,7 +53,7 @@ class Settings(settings.Settings):
     script = "paper"
     claims: list[str] = option(
         [],
-        f"any of {', '.join(CLAIMS)}; default: all that are not done yet",
+        "claims; default: all that are not done yet",
         choices=CLAIMS,
         positional=True,
     )
