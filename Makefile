@@ -3,16 +3,15 @@
 # make zoo    every bug of course/zoo planted, one after the other: a test must catch each
 # make test-course   every assignment that course/ can make, graded
 # make lint   ruff, and the direction of imports
+# make test-bridges   TRL trains on our task      make test-notebook   the tour runs at toy size
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
+# make bases  the two base models in bases/, anew
 PYTHON ?= python3
 SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
-DEMO := demo$(if $(filter-out 0,$(SEED)),-seed$(SEED))
-RUNS := runs/$(DEMO)
-RESULTS := results/$(DEMO)
 
-.PHONY: demo paper test zoo test-course lint bench clean
+.PHONY: demo bases paper test zoo test-course test-bridges test-notebook notebook lint bench clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -29,18 +28,12 @@ RESULTS := results/$(DEMO)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-# An interrupted demo resumes from its checkpoints. A finished run is only sampled again.
-resume = $(if $(wildcard $(1)/checkpoint.pt),--resume)
-run = --run $(RUNS)/$(1) --seed $(SEED) $(call resume,$(RUNS)/$(1))
+# An interrupted demo resumes from its checkpoints. BASE=scratch pretrains the bases too.
 demo: .venv/installed
-	$(BIN)/python pretrain.py $(call run,base)
-	$(BIN)/python grpo.py --base $(RUNS)/base $(call run,grpo)
-	$(BIN)/python passk.py $(RUNS)/base $(RUNS)/grpo --out $(RESULTS)/countdown --seed $(SEED)
-	$(BIN)/python pretrain.py --task carry $(call run,base-carry)
-	$(BIN)/python prorl.py --steps 40 --base $(RUNS)/base-carry $(call run,prorl)
-	$(BIN)/python passk.py $(RUNS)/base-carry $(RUNS)/prorl --task carry --problems 100 \
-		--out $(RESULTS)/carry --seed $(SEED)
-	$(BIN)/python -m tools.panels $(RESULTS)/countdown $(RESULTS)/carry --out $(RESULTS)/passk.png
+	$(BIN)/python -m tools.demo --seed $(SEED) $(if $(filter scratch,$(BASE)),--scratch)
+
+bases: .venv/installed
+	$(BIN)/python -m tools.bases
 
 test: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2
@@ -50,6 +43,28 @@ zoo: .venv/installed-tests
 
 test-course: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2 tests/course_matrix.py
+# The libraries of the bridges and of the notebook are large, and only these targets need them.
+.venv/installed-bridges: .venv/installed-tests
+	@echo "installing TRL"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[bridges]'
+	@touch $@
+
+.venv/installed-notebook: .venv/installed-tests
+	@echo "installing what the notebook needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[notebook]'
+	@touch $@
+
+test-bridges: .venv/installed-bridges
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q tests/bridges
+
+test-notebook: .venv/installed-notebook
+	$(BIN)/python -m pytest -q tests/notebooks
+
+# The notebook is made from the file that one reads and edits.
+notebook: .venv/installed-notebook
+	$(BIN)/jupytext --to ipynb notebooks/tour.py
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

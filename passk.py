@@ -6,7 +6,8 @@ for n samples of a problem, of which c are correct. At k = 1 this is accuracy. A
 coverage: the share of problems that the model can solve at all. Limit of RLVR (arXiv 2504.13837)
 compares base and RL models at large k, where their curves cross.
 
-    python passk.py runs/base runs/grpo        half a minute on two CPU cores
+    python passk.py bases/countdown runs/grpo    half a minute on two CPU cores
+    python passk.py --read FILE.jsonl            completions of any model: see support/outcomes.py
 
 Writes samples.jsonl (every completion), passk.csv and passk.png to `--out`. Intervals are 95 %
 intervals over problems.
@@ -20,7 +21,8 @@ from pathlib import Path
 from support.files import make_directory, one_line_if_not_writable
 from support.intervals import difference, interval
 from support.levels import level_name, level_option
-from support.plots import draw_panels, try_to_draw, write_curves
+from support.outcomes import breadth, read_outcomes
+from support.plots import draw_panels, title_of, try_to_draw, write_curves
 from support.run import bar_options, pick_device, run_names
 from support.seeds import generator_for
 from support.settings import DeviceSettings, from_command_line, option
@@ -31,7 +33,9 @@ from tqdm import tqdm
 
 from model import load_model
 from rollout import sample_completions
-from verifiers import TASKS, check_levels, held_out_problems, task_option
+from verifiers import TASKS, check_levels, grade, held_out_problems, task_option
+
+RUNS, N = ["bases/countdown", "runs/grpo"], 256
 
 
 @dataclass(kw_only=True)
@@ -39,18 +43,22 @@ class Settings(DeviceSettings):
     """pass@k of any number of runs on held-out problems. The first run is the base."""
 
     script = "passk.py"
-    runs: list[str] = option(
-        ["runs/base", "runs/grpo"], "directories of runs, the base first", positional=True
-    )
+    runs: list[str] = option(RUNS, "directories of runs, the base first", positional=True)
+    read: list[str] = option([], "sample nothing: files of any model's completions, the base first")
     task: str = task_option()
     level: tuple | None = level_option()
     problems: int = option(200, "held-out problems", low=2)
-    samples: int = option(256, "completions of each problem, n", low=1)
+    samples: int | None = option(
+        None, f"completions of each problem, n; default: {N}, or all of --read", low=1
+    )
     temperature: float = option(1.0, "of sampling; 0 is greedy (Limit of RLVR: 0.6)", low=0)
     top_p: float = option(1.0, "nucleus (Limit of RLVR: 0.95)", above=0, high=1)
     out: str = option("results/passk", "directory to write to")
 
     def settle(self):
+        if self.read and self.runs != RUNS:
+            raise ValueError("--read samples no runs: leave out one of the two")
+        self.samples = self.samples or (None if self.read else N)
         self.level = check_levels(self.task, self.level, "test_levels")
         if 0 < self.temperature < 0.01:
             raise ValueError("--temperature: 0 is greedy, any other must be at least 0.01")
@@ -148,29 +156,45 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
 
 def evaluate_runs(settings):
     device, task, out = pick_device(settings.device), TASKS[settings.task], Path(settings.out)
-    names, n, ks = run_names(settings.runs), settings.samples, powers_of_two(settings.samples)
+    names, n = run_names(settings.runs), settings.samples
     models = [load_model(d, [task.name], device, settings.dtype)[0] for d in settings.runs]
     problems = held_out_problems(task, settings.level, settings.problems)
     sampling = (task, problems, n, settings.temperature, settings.top_p, settings.seed)
     make_directory(out)
-    curves = {}
+    counts = {}
     partial = out / "samples.partial.jsonl"  # stays after Ctrl-C; earlier results stay too
     with one_line_if_not_writable(partial), open(partial, "w", encoding="utf-8") as file:
         for name, model in zip(names, models, strict=True):
-            curves[name] = curve(n, evaluate(model, name, *sampling, file), ks)
+            counts[name] = evaluate(model, name, *sampling, file)
     os.replace(partial, out / "samples.jsonl")
-    points = {name: np.stack([ks, *interval([x])]) for name, x in curves.items()}
-    level = level_name(settings.level)
-    write_curves(out / "passk.csv", task.name, level, points)
-    title = f"{task.name}, level {level}"
     what = f"{len(problems)} held-out problems, {n} samples each"
-    print(f"pass@k on {title}: {what}, temperature {settings.temperature:g}\n{table(curves, ks)}")
+    print(f"{what}, temperature {settings.temperature:g}; each completion: {out}/samples.jsonl")
+    report(counts, n, task.name, level_name(settings.level), out)
+
+
+def read_files(settings):
+    """The same of completions that somebody else's program sampled."""
+    counts, n = read_outcomes(settings.read, grade, settings.samples)
+    make_directory(settings.out)
+    print(f"{len(next(iter(counts.values())))} problems, {n} samples each")
+    report(counts, n, ", ".join(Path(path).stem for path in settings.read), "", Path(settings.out))
+
+
+def report(counts, n, task, level, out):
+    """Print, write and draw the curves. counts: {model: how many of n are correct (problems,)}"""
+    ks = powers_of_two(n)
+    curves = {name: curve(n, c, ks) for name, c in counts.items()}
+    points = {name: np.stack([ks, *interval([x])]) for name, x in curves.items()}
+    write_curves(out / "passk.csv", task, level, points)
+    title = title_of(task, level)
+    print(f"pass@k on {title}\n{table(curves, ks)}\n{breadth(counts, n)}")
     try_to_draw(draw_panels, [(title, points, crossing_marks(points))], out / "passk.png")
-    print(f"written: {out}/passk.csv, passk.png, samples.jsonl")
+    print(f"written: {out}/passk.csv, passk.png")
 
 
 def main(argv=None):
-    evaluate_runs(from_command_line(Settings, argv))
+    settings = from_command_line(Settings, argv)
+    (read_files if settings.read else evaluate_runs)(settings)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ class Settings(RunSettings):
     script = "ppo.py"
     task: str = task_option()
     level: tuple | None = level_option()
-    base: str = option("runs/base", "run to start from; also the reference policy")
+    base: str | None = pretrain.base_option("run to start from; also the reference policy")
     reward: str = option(
         "verifier", "where the score comes from: RLVR or RLHF", choices=("verifier", "model")
     )
@@ -129,6 +129,7 @@ class Settings(RunSettings):
     def settle(self):
         super().settle()
         self.level = check_levels(self.task, self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({self.task: self.level})
         if self.kl_target is not None and self.beta == 0:
             raise ValueError("--kl-target multiplies --beta by factors, and --beta 0 stays 0")
         if self.critic is not None and self.reward == "model":

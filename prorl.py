@@ -98,7 +98,7 @@ class Settings(RunSettings):
     patience: int = option(3, "validations without a gain before a reset", low=1)
     min_gain: float = option(0.005, "the smallest gain that counts", low=0)
     validation_problems: int = option(128, "held-out problems of each task", low=1)
-    base: str = option("runs/base-carry", "run to start from; also the first reference policy")
+    base: str | None = pretrain.base_option("run to start from; also the first reference policy")
     steps: int = option(100, "rollouts (ProRL: about 2,000)", low=1, may_change=True)
     problems: int = option(64, "problems per rollout (ProRL: 256)", low=1)
     group: int = option(16, "completions per problem, G (ProRL: 16)", low=2, high=4096)
@@ -116,8 +116,8 @@ class Settings(RunSettings):
 
     def settle(self):
         super().settle()
-        for text in self.stages:
-            parse_stage(text)
+        stages = [parse_stage(text) for text in self.stages]
+        self.base = self.base or pretrain.default_base(levels_of_all(stages))
         if self.keep_optimizer and not self.resets:
             raise ValueError("--keep-optimizer has no effect with --no-resets")
         check_minibatches(self)

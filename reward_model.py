@@ -53,7 +53,7 @@ class Settings(RunSettings):
     script = "reward_model.py"
     task: str = task_option()
     level: tuple | None = level_option()
-    base: str = option("runs/base", "run that writes the completions; the model starts from it")
+    base: str | None = pretrain.base_option("run that writes completions; the model starts from it")
     pairs: int = option(20_000, "training pairs", low=1)
     label_noise: float = option(0.0, "share of training pairs with a wrong label", low=0, high=0.5)
     temperature: float = option(2.0, "of sampling the pairs", low=0.01)
@@ -66,6 +66,7 @@ class Settings(RunSettings):
     def settle(self):
         super().settle()
         self.level = check_levels(self.task, self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({self.task: self.level})
 
 
 class RewardModel(nn.Module):

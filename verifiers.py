@@ -17,11 +17,13 @@ What RL does to a base model depends on the last column. Each class says more.
 """
 
 import hashlib
+import json
 import random
 from collections import Counter
 from itertools import pairwise
 from typing import NamedTuple
 
+from support.answers import extract
 from support.expressions import OPERATORS, evaluate_expression, join, write_expression
 from support.seeds import rng_for
 from support.settings import option
@@ -149,7 +151,7 @@ class Countdown(Task):
     name = "countdown"
     levels = (3, 4, 5)
     pretrain_levels = train_levels = test_levels = (4,)
-    pretrain_steps = 1300
+    pretrain_steps = 1600
     prompt_width = len("1 2 3 4 5=99:")
     max_tokens = 20
 
@@ -310,7 +312,7 @@ class Code(Task):
     name = "code"
     levels = pretrain_levels = train_levels = (2, 3, 4)
     test_levels = (4,)
-    pretrain_steps = 1200
+    pretrain_steps = 800
     prompt_width = len("1>99,2>99,3>99:")
     max_tokens = 16
     shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)
@@ -349,6 +351,22 @@ class Code(Task):
 
 
 TASKS = {task.name: task for task in (Countdown(), Carry(), Order(), Chain(), Code())}
+
+
+# --------------------------------------------------------------------------------------------------
+# For other programs, which hold a problem as a text: its fields as JSON
+
+
+def grade(completion, ground_truth):
+    """The reward of a completion that ends with its answer in tags. ground_truth: the problem as
+    `python -m bridges export` writes it. ValueError if it is not one.
+    """
+    answer = extract(completion)
+    try:
+        problem = Problem(**json.loads(ground_truth))
+        return TASKS[problem.task].verify(problem, "" if answer is None else answer)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(f"{ground_truth[:80]!r} is not a problem of bridges") from None
 
 
 def main():

@@ -40,7 +40,9 @@ class Settings(RunSettings):
     script = "extras.critic"
     task: str = task_option()
     level: tuple | None = level_option()
-    base: str = option("runs/base", "run that writes the completions; the critic starts from it")
+    base: str | None = pretrain.base_option(
+        "run that writes completions and that the critic starts from"
+    )
     steps: int = option(960, "rollouts", low=1)
     problems: int = option(128, "problems per rollout", low=1)
     group: int = option(
@@ -56,6 +58,7 @@ class Settings(RunSettings):
     def settle(self):
         super().settle()
         self.level = check_levels(self.task, self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({self.task: self.level})
         check_minibatches(self)
 
 

@@ -19,8 +19,9 @@ the student which solutions the teacher prefers. So this is not sampling from π
 
     python -m extras.distill                        15 minutes with one thread, the teacher included
                                                     held-out pass@1 from about 0.17 to about 0.24
-    python -m extras.distill --teacher runs/base    the base is its own teacher: what is left is
-                                                    the effect of the selection
+    python -m extras.distill --teacher bases/countdown
+                                                    the base is its own teacher: what is left is the
+                                                    effect of the selection
 """
 
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Settings(RunSettings):
     script = "extras.distill"
     task: str = task_option()
     level: tuple | None = level_option()
-    base: str = option("runs/base", "run to start from: the student")
+    base: str | None = pretrain.base_option("run to start from: the student")
     teacher: str = option(
         "runs/teacher", "run that writes the solutions; pretrained first if there is none"
     )
@@ -65,6 +66,7 @@ class Settings(RunSettings):
     def settle(self):
         super().settle()
         self.level = check_levels(self.task, self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({self.task: self.level})
 
 
 def write_solutions(teacher, task, levels, n, G, rng, temperature=1.0):

@@ -12,7 +12,7 @@
 and the creativity index that ProRL uses (creativity.py): how little of an answer occurs in the
 pretraining corpus.
 
-    python -m extras.limits runs/base runs/grpo        1 minute on two CPU cores, after passk.py
+    python -m extras.limits bases/countdown runs/grpo    1 minute on two CPU cores, after passk.py
 
 Reads `--samples`, the completions that passk.py wrote, and writes tables and pictures to `--out`.
 The first run is the base, and each other run is compared with it. If the default samples are
@@ -45,7 +45,7 @@ from extras.tree import draw_trees, of_samples, problems_to_draw
 from model import load_model
 from verifiers import TASKS, check_levels, task_option
 
-RUNS, SAMPLES = ["runs/base", "runs/grpo"], "results/passk/samples.jsonl"
+RUNS, SAMPLES = ["bases/countdown", "runs/grpo"], "results/passk/samples.jsonl"
 CELLS = ("both", "base only", "RL only", "neither")
 
 

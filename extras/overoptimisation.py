@@ -24,6 +24,7 @@ from support.settings import DeviceSettings, fail, flag, from_command_line, opti
 import numpy as np
 
 import ppo
+import pretrain
 from extras.pictures import write_csv
 from verifiers import check_levels
 
@@ -38,13 +39,14 @@ class Settings(DeviceSettings):
     steps: int = option(40, "rollouts of each run", low=1)
     problems: int = option(128, "problems per rollout", low=4)
     window: int = option(2, "steps that are averaged to one point", low=1)
-    base: str = option("runs/base", "run to start from")
+    base: str | None = pretrain.base_option("run to start from")
     reward_model: str = option("runs/reward_model", "run of the reward model")
     runs: str = option("runs/overoptimisation", "directory for the runs of PPO")
     out: str = option("results/ppo", "directory to write to")
 
     def settle(self):
         self.level = check_levels("countdown", self.level, "train_levels")
+        self.base = self.base or pretrain.default_base({"countdown": self.level})
         if len(set(self.betas)) < len(self.betas):
             raise ValueError("--betas: the same β is named twice")
 

@@ -39,6 +39,11 @@ def save(figure, path):
     pyplot().close(figure)
 
 
+def title_of(task, level):
+    """The title of a panel. Files of other programs have no level: ''."""
+    return f"{task}, level {level}" if level else task
+
+
 def write_curves(path, task, level, points):
     """passk.csv. points: {model: (4, K) k, pass@k, low, high}"""
     with whole_file(path) as file:

@@ -172,13 +172,13 @@ def is_finished(directory):
 
 
 def run_names(directories):
-    """A short name for each run: that of its directory, or its path where two are the same. One
-    line and exit code 2 if a run is there twice.
+    """A short name for each run: that of its directory, "base" for one in bases/, or its path where
+    two are the same. One line and exit code 2 if a run is there twice.
     """
     paths = [Path(d).resolve() for d in directories]
     if len(set(paths)) < len(paths):
         fail("the same run is named twice")
-    short = [path.name for path in paths]
+    short = ["base" if path.parent.name == "bases" else path.name for path in paths]
     return [s if short.count(s) == 1 else str(d) for s, d in zip(short, directories, strict=True)]
 
 

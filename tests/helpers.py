@@ -94,7 +94,7 @@ def modules_with_settings():
     `extras.critic`.
     """
     found = {}
-    for folder in (".", "extras", "paper", "tools"):
+    for folder in (".", "bridges", "extras", "paper", "tools"):
         for path in sorted((ROOT / folder).glob("*.py")):
             if "\nclass Settings(" in path.read_text():
                 name = path.stem if folder == "." else f"{folder}.{path.stem}"

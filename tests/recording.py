@@ -38,7 +38,7 @@ SAVING = dict(steps=4, save_every=1)
 ROLLOUT = dict(problems=6, group=6, minibatches=1, lr=1e-3, **SAVING)
 TOYS = {
     "pretrain.py": dict(
-        task=["code"], demonstrations=60, batch=6, layers=1, width=16, heads=2, eval_every=2,
+        task=["code"], batch=6, layers=1, width=16, heads=2, eval_every=2,
         **LEVEL, **SAVING,
     ),
     "reward_model.py": dict(pairs=12, batch=4, eval_every=2, **LEVEL, **SAVING),
@@ -191,7 +191,7 @@ class Lab:
 
     def __init__(self, directory):
         self.directory, self.done, self.number = directory, {}, 0
-        size = dict(layers=1, width=16, heads=2, lr=0.01, steps=80, batch=32, demonstrations=500)
+        size = dict(layers=1, width=16, heads=2, lr=0.01, steps=80, batch=32)
         for name, seed in (("base", 0), ("other", 1)):
             where = dict(task=["countdown", "code"], seed=seed, run=self.path(name))
             with recording(pretrain):
@@ -320,6 +320,7 @@ def of_group(step, number, values):
 def check_adamw(step, number=0, eps=1e-8, weight_decay=0.0):
     """The first step of AdamW: −lr · (g / (|g| + ε) + weight decay · θ)."""
     lr, biggest = step.groups[number]["lr"], 0.0
+    assert (step.groups[number]["eps"], step.groups[number]["weight_decay"]) == (eps, weight_decay)
     three = (moved(step), step.gradients, step.before)
     parts = (of_group(step, number, x) for x in three)
     for change, g, before in zip(*parts, strict=True):

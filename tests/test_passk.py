@@ -198,3 +198,59 @@ def test_a_small_level_is_evaluated_on_what_it_has(base, capsys, tmp_path):
     printed = capsys.readouterr().out
     assert "countdown has only so many distinct held-out problems: 178 of level 3" in printed
     assert "178 held-out problems, 1 samples each" in printed
+
+
+# --------------------------------------------------------------------------------------------------
+# Completions of other programs
+
+
+def test_files_of_other_programs_give_the_curves_of_their_completions(tmp_path, capsys):
+    """Texts in tags, verified, against verdicts: the base solves c of 6 of each problem."""
+    task, c = TASKS["countdown"], [0, 1, 3, 6]
+    problems = held_out_problems(task, (4,), 4)
+    right = [f"so <answer>{task.solve(problem)}</answer>" for problem in problems]
+    rows = [
+        {
+            "model": "base",
+            "problem": i,
+            "completion": text if j < c[i] else text + "?",
+            "ground_truth": json.dumps(problem._asdict()),
+        }
+        for i, (problem, text) in enumerate(zip(problems, right, strict=True))
+        for j in range(6)
+    ]
+    rows += [{"model": "rl", "problem": i, "correct": i < 2} for i in range(4) for _ in range(6)]
+    (tmp_path / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    passk.main(words(["--read", tmp_path / "mine.jsonl", "--out", tmp_path / "out"]))
+    with open(tmp_path / "out" / "passk.csv", newline="") as file:
+        found = [(r["model"], int(r["k"]), float(r["pass_at_k"])) for r in csv.DictReader(file)]
+    expected = [("base", k, sum(by_enumeration(6, i, k) for i in c) / 4) for k in (1, 2, 4)]
+    expected += [("rl", k, 0.5) for k in (1, 2, 4)]
+    assert [row[:2] for row in found] == [row[:2] for row in expected]
+    for (*_, value), (*_, exact) in zip(found, expected, strict=True):
+        assert value == pytest.approx(float(exact), abs=5.1e-5)
+    printed = capsys.readouterr().out
+    assert "4 problems, 6 samples each" in printed and "pass@k on mine" in printed
+    assert "solved in 6: by base only 0.500, by rl only 0.250" in printed
+    assert (tmp_path / "out" / "passk.png").stat().st_size > 10_000
+
+
+def test_what_passk_wrote_is_read_back_with_the_same_curves(learnt, tmp_path):
+    few = ["--level", 3, "--problems", 5, "--samples", 4, "--device", "cpu"]
+    passk.main(words([learnt, *few, "--out", tmp_path / "a"]))
+    passk.main(words(["--read", tmp_path / "a" / "samples.jsonl", "--out", tmp_path / "b"]))
+    a, b = ((tmp_path / x / "passk.csv").read_text().splitlines() for x in "ab")
+    assert [row.split(",")[3:] for row in a] == [row.split(",")[3:] for row in b]
+
+
+def test_runs_and_files_together_are_refused(capsys, tmp_path):
+    line = refused(capsys, passk.main, ["runs/other", "--read", tmp_path / "x.jsonl"])
+    assert "leave out one" in line
+
+
+def test_a_ground_truth_that_is_no_problem_is_named(capsys, tmp_path):
+    row = {"problem": 1, "completion": "<answer>1</answer>", "ground_truth": '{"task": "chess"}'}
+    (tmp_path / "x.jsonl").write_text(json.dumps(row))
+    line = refused(capsys, passk.main, ["--read", tmp_path / "x.jsonl", "--out", tmp_path / "o"])
+    assert "line 1: " in line and "not a problem of bridges" in line
+    assert not (tmp_path / "o").exists()

@@ -150,7 +150,7 @@ def test_log_probs_of_completions_are_those_of_sampling():
     torch.testing.assert_close(logp, batch.logp, rtol=0, atol=1e-12)
     assert logp.requires_grad and len(set(batch.lengths.flatten().tolist())) > 4
     other = completion_logp(model, batch, 1.0)
-    assert (other - batch.logp)[batch.mask].abs().max() > 0.1
+    assert (other - batch.logp)[batch.mask].abs().max() > 0.05
     assert other[~batch.mask].tolist() == [0.0] * int((~batch.mask).sum())
 
 

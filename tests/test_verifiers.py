@@ -3,6 +3,7 @@ and slow independent oracles.
 """
 
 import argparse
+import json
 import random
 import re
 from collections import Counter
@@ -16,7 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import all_trees, pythons_value, with_fewest_parentheses
 
-from verifiers import TASKS, Problem, check_levels, held_out_problems, is_held_out, sample_problem
+from verifiers import (
+    TASKS,
+    Problem,
+    check_levels,
+    grade,
+    held_out_problems,
+    is_held_out,
+    sample_problem,
+)
 
 COUNTDOWN = TASKS["countdown"]
 
@@ -45,6 +54,34 @@ def test_a_task_keeps_its_contract(task):
 def test_verify_takes_any_text(task, text):
     problem = task.sample(random.Random(3), task.test_levels[0])
     assert 0.0 <= task.verify(problem, text) <= 1.0
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
+def test_a_text_with_its_answer_in_tags_gets_the_verifier_s_reward(task):
+    """For demonstrations, right and wrong, and for their near misses."""
+    rng, rewards = random.Random(6), Counter()
+    for _ in range(300):
+        problem = task.sample(rng, rng.choice(task.levels))
+        truth, answer = json.dumps(problem._asdict()), task.demonstrate(problem, rng)
+        i = rng.randrange(len(answer) + 1)
+        for text in (answer, answer[:i] + rng.choice(["", " ", "1", "x"]) + answer[i + 1 :]):
+            reward = grade(f"I think that it is <answer>{text}</answer>", truth)
+            assert reward == task.verify(problem, text)
+            assert grade(text, truth) == grade(f"<answer>{text}</answer> or so", truth) == 0
+            rewards[reward == 1] += 1
+    assert min(rewards[True], rewards[False]) > 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "5", "{}", "[" * 100_000, '{"task": "chess", "level": 1, "prompt": "", "data": []}',
+     '{"task": "carry", "level": 1, "prompt": "", "data": [[1], [1, 2]]}',
+     '{"task": "countdown", "level": 1, "prompt": "", "data": 5}'],
+)  # fmt: skip
+@pytest.mark.parametrize("completion", ["<answer>1+2</answer>", "none"])
+def test_a_ground_truth_that_is_no_problem_is_an_error(text, completion):
+    with pytest.raises(ValueError, match="is not a problem of bridges"):
+        grade(completion, text)
 
 
 def test_the_split_is_a_property_of_the_problem():

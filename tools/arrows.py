@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     "course",
-    "tools",
+    "tools | bridges",
     "paper",
     "extras",
     "prorl",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from support import settings
 from support.files import make_directory
-from support.plots import draw_panels
+from support.plots import draw_panels, title_of
 from support.settings import fail, from_command_line, option
 
 import numpy as np
@@ -36,7 +36,7 @@ def read_panel(directory):
     try:
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                titles.append(f"{row['task']}, level {row['level']}")
+                titles.append(title_of(row["task"], row["level"]))
                 numbers = [float(row[name]) for name in ("k", "pass_at_k", "low", "high")]
                 points.setdefault(row["model"], []).append(numbers)
         curves = {name: np.array(numbers).T for name, numbers in points.items()}

@@ -234,9 +234,13 @@ def test_tables_have_four_digits_and_the_ends_of_each_interval(tmp_path, monkeyp
 
 def test_a_panel_has_each_curve_with_its_interval(monkeypatch):
     drawn = []
-    known = lambda values, **_: (values.mean(), values.min(), values.max())  # noqa: E731
+
+    def known(values):
+        of = values.reshape(-1, values.shape[-1])
+        return np.stack([of.mean(axis=0), of.min(axis=0), of.max(axis=0)])
+
     monkeypatch.setattr(lab_module, "interval", known)
-    monkeypatch.setattr(lab_module.plots, "draw_panel", lambda *args: drawn.append(args))
+    monkeypatch.setattr(lab_module.plots, "draw_panel", lambda *args, over: drawn.append(args))
     a, b = np.random.default_rng(0).random((2, 2, 4, 3))
     lab_module.draw_pass_at_k("axes", "title", [1, 2, 4], {"a": a, "b": b})
     ((axes, title, points),) = drawn

@@ -426,7 +426,7 @@ def test_a_run_that_diverges_stops_before_its_last_checkpoint_is_lost(tmp_path, 
         pretrain.main(options)
     assert stop.value.code == 2
     assert "has diverged: a" in capsys.readouterr().err.splitlines()[-1]
-    assert checkpoint(tmp_path / "run")["step"] == len(metrics(tmp_path / "run")) < 4
+    assert checkpoint(tmp_path / "run")["step"] <= len(metrics(tmp_path / "run")) < 4
 
 
 # --------------------------------------------------------------------------------------------------

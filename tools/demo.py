@@ -1,0 +1,218 @@
+"""Both stories at once, as `make demo` runs them: two chains of commands, one thread each.
+
+    countdown    GRPO narrows what the base can solve      results/demo/countdown
+    carry        ProRL expands it                          results/demo/carry
+
+The picture of both is results/demo/passk.png. It is first drawn after a few steps of GRPO, then
+after every evaluation. The output of the commands is in runs/demo/*.log. A stopped demo goes on.
+
+    python -m tools.demo --seed 1
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from support import settings
+from support.files import make_directory
+from support.settings import fail, from_command_line, option
+
+import pretrain
+from tools.panels import Settings as Panels
+from tools.panels import draw
+from verifiers import TASKS
+
+
+@dataclass(kw_only=True)
+class Settings(settings.Settings):
+    """Run both stories: RL narrows on countdown and expands on carry."""
+
+    script = "tools.demo"
+    seed: int = option(0, "of every random choice", low=0, high=2**63 - 1)
+    scratch: bool = option(False, "pretrain the bases too, instead of taking those in bases/")
+
+
+# --------------------------------------------------------------------------------------------------
+# A story
+
+
+@dataclass
+class Part:
+    """A command. Its file `progress` has `lines` lines when it is done. seconds: about what it
+    takes on one core. run: the run that it trains, or None.
+    """
+
+    name: str
+    command: list
+    progress: Path
+    lines: int
+    seconds: float
+    run: Path | None = None
+
+    def done(self):
+        """The share of it that is done, from 0 to 1."""
+        try:
+            with open(self.progress, "rb") as file:
+                blocks = iter(lambda: file.read(2**20), b"")
+                return min(1.0, sum(block.count(b"\n") for block in blocks) / self.lines)
+        except OSError:
+            return 0.0
+
+    def start(self, log):
+        resume = ["--resume"] if self.run and (self.run / "checkpoint.pt").exists() else []
+        command = [sys.executable, *map(str, self.command), *resume]
+        one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # the other story has a core
+        out = dict(stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        return subprocess.Popen(command, env=os.environ | one_thread, **out)
+
+
+def training(name, script, run, steps, seconds, *options):
+    command = [script, "--run", run, "--steps", steps, *options]
+    return Part(name, command, run / "metrics.csv", steps + 1, seconds, run)  # and a header
+
+
+def evaluation(name, out, seconds, models, problems, samples, *options):
+    command = ["passk.py", *models, "--problems", problems, "--samples", samples, "--out", out]
+    lines = len(models) * problems * samples
+    return Part(name, [*command, *options], out / "samples.partial.jsonl", lines, seconds)
+
+
+class Story(threading.Thread):
+    """The parts one after the other. `after` is called after each evaluation. `problem` says why
+    the story ended early.
+    """
+
+    def __init__(self, name, parts, log, after):
+        super().__init__(name=name, daemon=True)
+        self.log, self.after = log, after
+        finished = [part for part in parts if part.run and part.done() == 1]  # by an earlier demo
+        self.parts = [part for part in parts if part not in finished]
+        self.now, self.process, self.problem = self.parts[0], None, None
+        self.began = time.monotonic()
+
+    def run(self):
+        with open(self.log, "w", encoding="utf-8") as log:
+            for part in self.parts:
+                self.now, self.process = part, part.start(log)
+                if code := self.process.wait():
+                    self.problem = f"{self.name}: {part.name} ended with {code}, see {self.log}"
+                    return
+                if not part.run:
+                    self.after()
+
+    def left(self):
+        """Seconds, by the pace so far."""
+        if not self.is_alive():
+            return 0.0
+        i, done = self.parts.index(self.now), self.now.done()
+        before = sum(part.seconds for part in self.parts[:i]) + done * self.now.seconds
+        after = sum(part.seconds for part in self.parts[i:]) - done * self.now.seconds
+        return after * (time.monotonic() - self.began + 10) / (before + 10)  # 10: until it is known
+
+    def __str__(self):
+        done = not self.is_alive()
+        return f"{self.name}: " + ("done" if done else f"{self.now.name} {self.now.done():.0%}")
+
+
+def stories(runs, results, seed, scratch):
+    """The parts of each story: {name: [Part, …]}"""
+    common, parts, base = ("--seed", seed), {"countdown": [], "carry": []}, {}
+    for task, seconds in (("countdown", 60), ("carry", 60)):
+        base[task] = pretrain.default_base({task: TASKS[task].test_levels})
+        if scratch:
+            base[task], steps = runs / f"base-{task}", TASKS[task].pretrain_steps
+            options = ("--task", task, *common)
+            one = training("pretraining", "pretrain.py", base[task], steps, seconds, *options)
+            parts[task].append(one)
+
+    out, grpo, options = results / "countdown", runs / "grpo", ("--base", base["countdown"])
+    models = (base["countdown"], grpo)
+    parts["countdown"] += [
+        training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *options, *common),
+        evaluation("a first look", out, 8, models, 60, 64, *common),
+        training("GRPO", "grpo.py", grpo, 120, 90, *options, *common),
+        evaluation("pass@k", out, 40, models, 200, 256, *common),
+    ]
+    out, prorl, options = results / "carry", runs / "prorl", ("--base", base["carry"])
+    parts["carry"] += [
+        training("ProRL", "prorl.py", prorl, 40, 110, *options, *common),
+        evaluation("pass@k", out, 30, (base["carry"], prorl), 100, 256, "--task", "carry", *common),
+    ]
+    return parts
+
+
+# --------------------------------------------------------------------------------------------------
+# Both of them
+
+
+def watch(both, began):
+    """How far both are, until both are done. In a terminal it is always the same line."""
+    terminal = sys.stdout.isatty()
+    while any(story.is_alive() for story in both):
+        passed, left = time.monotonic() - began, max(story.left() for story in both)
+        line = f"{clock(passed)}  {both[0]}   {both[1]}   about {clock(left)} left"
+        if terminal:
+            width = shutil.get_terminal_size().columns - 1
+            line = "\r" + line[:width].ljust(width)
+        print(line, end="" if terminal else "\n", flush=True)
+        both[0].join(1 if terminal else 5)
+        both[1].join(0 if both[0].is_alive() else 5)
+    print()
+
+
+def clock(seconds):
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+def table_of(log):
+    """What the last evaluation has printed, from its title on."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    return text[text.rindex("pass@k on ") :].partition("written:")[0].rstrip()
+
+
+def demo(wanted):
+    name = "demo" + ("-scratch" if wanted.scratch else "")
+    name += f"-seed{wanted.seed}" if wanted.seed else ""
+    runs, results = Path("runs") / name, Path("results") / name
+    parts = stories(runs, results, wanted.seed, wanted.scratch)
+    picture, one_at_a_time = results / "passk.png", threading.Lock()
+
+    def redraw():
+        there = [str(results / task) for task in parts if (results / task / "passk.csv").exists()]
+        with one_at_a_time:
+            draw(Panels(results=there, out=str(picture)))
+
+    make_directory(runs)
+    print(f"both stories at once; their output is in {runs}/*.log, the picture will be {picture}")
+    both = [Story(task, of, runs / f"{task}.log", redraw) for task, of in parts.items()]
+    for story in both:
+        story.start()
+    try:
+        watch(both, time.monotonic())
+    except (KeyboardInterrupt, SystemExit):
+        print("\nstopped; the same command goes on from here")
+        raise
+    finally:
+        for story in both:  # each command saves its run and ends
+            if story.process and story.process.poll() is None:
+                story.process.send_signal(signal.SIGTERM)
+                story.process.wait()
+    if problems := [story.problem for story in both if story.problem]:
+        fail("; ".join(problems))
+    for story in both:
+        print(table_of(story.log), end="\n\n")
+    print(f"the picture of both: {picture}")
+
+
+def main(argv=None):
+    demo(from_command_line(Settings, argv))
+
+
+if __name__ == "__main__":
+    main()
