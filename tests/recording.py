@@ -4,6 +4,7 @@ optimizer step, each row of its log, each checkpoint.
 
 import contextlib
 import io
+import os
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -161,6 +162,7 @@ def recording(module, stop_after=None):
             (torch.nn.utils, "clip_grad_norm_", recorded_clipping),
             (Run, "log", recorded_log),
             (Run, "save", recorded_saving),
+            (os, "fsync", lambda file: None),  # a toy need not survive a power loss
             (Figure, "savefig", lambda figure, path, **_: Path(path).touch()),
             (Countdown, "verify", lambda task, problem, text: judge(text)),
             (Code, "verify", lambda task, problem, text: judge(text)),
