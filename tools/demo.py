@@ -132,7 +132,8 @@ def stories(runs, results, seed, scratch):
             one = training("pretraining", "pretrain.py", base[task], steps, seconds, *options)
             parts[task].append(one)
 
-    out, grpo, options = results / "countdown", runs / "grpo", ("--base", base["countdown"])
+    out, grpo = results / "countdown", runs / "grpo"
+    options = ("--base", base["countdown"], "--minibatches", 4, "--lr", 1e-4)
     models = (base["countdown"], grpo)
     parts["countdown"] += [
         training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *options, *common),
