@@ -526,6 +526,7 @@ DISTILLATIONS = [
     {"carry-base": [1] * P, "carry-prorl": [250] * P, "carry-distill": [128] * P},
     {"carry-base": [100, 50, 0, 0], "carry-distill": [256, 256, 1, 1], "carry-prorl": NOTHING},
     {"carry-distill": NOTHING, "carry-base": [128] * P, "carry-prorl": [1] * P},
+    {"carry-base": [256, 0, 0, 0], "carry-distill": [1, 1, 0, 0]},  # they cross
 ]
 
 
@@ -634,6 +635,7 @@ EXPANSIONS = [
     {"carry-base": [1, 0, 0, 0], "carry-prorl": [250] * P},
     {"carry-base": NOTHING, "carry-prorl": [250, 250, 250, 0]},
     {"carry-base": [256, 256, 128, 0], "carry-prorl": [231, 1, 5, 0]},
+    {"carry-base": NOTHING, "carry-prorl": [5, 0, 0, 0]},  # +.005 at k = 1
 ]
 
 
