@@ -98,7 +98,7 @@ class Known(Lab):
 
 
 SHARE, DIFFERENCE, FREE = (0, 0, 1, 1), (-1, 1), ()  # kinds of intervals: their pseudo-problems
-MARGINS = {SHARE: 0.01, DIFFERENCE: 0.012, FREE: 0.015, "ratio": 0.02}
+MARGINS = {SHARE: 0.013, DIFFERENCE: 0.012, FREE: 0.015, "ratio": 0.02}
 
 
 def between(mean, kind):
@@ -204,7 +204,26 @@ CROSSINGS = [
     {"countdown-base": [1, 2, 3, 4], "countdown-grpo": [256, 256, 0, 0]},  # they cross
     {"countdown-base": [1, 2, 3, 0], "countdown-grpo": [256, 0, 0, 256]},  # RL solves one more
     {"countdown-base": [231, 230, 0, 256], "countdown-grpo": [231, 0, 0, 232]},  # .9 is 230.4
+    {"countdown-base": [200, 1, 0, 0], "countdown-grpo": [200, 200, 0, 256]},  # pass@2 is above .9
+    {"countdown-base": [1, 2, 3, 4], "countdown-grpo": [12, 0, 0, 0]},  # +.002 at k = 1
 ]
+
+
+@pytest.mark.parametrize(
+    ("gain", "won", "said"),
+    [
+        ((0.3, 0.1, 0.5), (0.02, 0.0, 0.1), "reproduced"),
+        ((0.3, 0.1, 0.5), (0.021, 0.0, 0.1), "not reproduced"),
+        ((0.3, -0.1, 0.5), (0.0, 0.0, 0.1), "not reproduced"),
+        ((-0.3, -0.5, -0.1), (0.0, 0.0, 0.1), "reversed"),
+    ],
+)
+def test_coverage_is_judged_by_the_difference(gain, won, said, written, tmp_path, monkeypatch):
+    """And by the share that only RL solves, of which the mean counts."""
+    monkeypatch.setattr(claims_limit, "draw_histogram", lambda *_: None)
+    monkeypatch.setattr(claims_limit, "difference", lambda *_: gain)
+    monkeypatch.setattr(claims_limit, "interval", lambda *_: won)
+    assert claims_limit.crossing(Known(tmp_path))[3].verdict == said
 
 
 @pytest.mark.parametrize("n", range(len(CROSSINGS)))
@@ -507,6 +526,7 @@ DISTILLATIONS = [
     {"carry-base": [1] * P, "carry-prorl": [250] * P, "carry-distill": [128] * P},
     {"carry-base": [100, 50, 0, 0], "carry-distill": [256, 256, 1, 1], "carry-prorl": NOTHING},
     {"carry-distill": NOTHING, "carry-base": [128] * P, "carry-prorl": [1] * P},
+    {"carry-base": [256, 0, 0, 0], "carry-distill": [1, 1, 0, 0]},  # they cross
 ]
 
 
@@ -611,10 +631,12 @@ def surprises(world, seed, name, task="carry"):
 
 EXPANSIONS = [
     *({} for _ in range(5)),
-    {"carry-base": [1, 1, 0, 0], "carry-prorl": [250] * P},  # .5: high .52
+    {"carry-base": [1, 1, 0, 0], "carry-prorl": [250] * P},  # .5: high .526
     {"carry-base": [1, 0, 0, 0], "carry-prorl": [250] * P},
     {"carry-base": NOTHING, "carry-prorl": [250, 250, 250, 0]},
     {"carry-base": [256, 256, 128, 0], "carry-prorl": [231, 1, 5, 0]},
+    {"carry-base": NOTHING, "carry-prorl": [5, 0, 0, 0]},  # +.005 at k = 1
+    {"carry-base": NOTHING, "carry-prorl-s3": [9] * P, "carry-prorl": [9, 9, 9, 0]},  # high .901
 ]
 
 
