@@ -48,7 +48,8 @@ PAGE = """\
 # The zoo: ten bugs and the curves that show them
 
 `course/zoo/` has {count} bugs. Each is a line or two that people really write. `make zoo` plants
-them one after the other, and a test must catch each. Here are ten that a curve shows. No curve shows most of the others: {hard} are of level 3, which only a test finds.
+them one after the other, and a test must catch each. Here are ten that a curve shows. No curve
+shows most of the others: {hard} are of level 3, which only a test finds.
 
 The pictures are of real runs: a tiny base on the task chain, levels 5 to 7, seed 0.
 `python -m course.curves` makes them, and this page. Plant one yourself:

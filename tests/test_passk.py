@@ -10,7 +10,7 @@ from support.seeds import seed_for
 import numpy as np
 import pytest
 import torch
-from helpers import TOY_GRPO, words
+from helpers import TOY_GRPO, refused, words
 
 import grpo
 import passk
