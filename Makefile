@@ -4,6 +4,7 @@
 # make test-course   every assignment that course/ can make, graded
 # make lint   ruff, and the direction of imports
 # make test-bridges   TRL trains on our task      make test-notebook   the tour runs at toy size
+# make book   the annotated pages: book/site/index.html       make test-book  their tests, in a browser
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 # make bases  the two base models in bases/, anew
 PYTHON ?= python3
@@ -11,7 +12,8 @@ SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
 
-.PHONY: demo bases paper test zoo test-course test-bridges test-notebook notebook lint bench clean
+.PHONY: demo bases paper test zoo test-course test-bridges test-notebook notebook book test-book \
+	lint bench clean
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.
@@ -43,6 +45,7 @@ zoo: .venv/installed-tests
 
 test-course: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2 tests/course_matrix.py
+
 # The libraries of the bridges and of the notebook are large, and only these targets need them.
 .venv/installed-bridges: .venv/installed-tests
 	@echo "installing TRL"
@@ -65,6 +68,24 @@ test-notebook: .venv/installed-notebook
 # The notebook is made from the file that one reads and edits.
 notebook: .venv/installed-notebook
 	$(BIN)/jupytext --to ipynb notebooks/tour.py
+
+.venv/installed-book: .venv/installed
+	@echo "installing what the book needs"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[book]'
+	@touch $@
+
+.venv/installed-test-book: .venv/installed-tests .venv/installed-book
+	@echo "installing what the tests of the book need"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[test-book]'
+	@touch $@
+
+book: .venv/installed-book
+	$(BIN)/python -m book
+
+# They need a Chromium, and say so if there is none.
+test-book: .venv/installed-test-book book
+	$(BIN)/python -m pytest -q -n 2 tests/book
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .

@@ -200,7 +200,7 @@ class Carry(Task):
     levels = pretrain_levels = tuple(range(2, 13))
     train_levels = (2, 3, 4)
     test_levels = (12,)
-    pretrain_steps, size = 1200, (3, 96, 3)
+    pretrain_steps, size = 2000, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
     dropped = 0.8

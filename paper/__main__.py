@@ -52,10 +52,7 @@ class Settings(settings.Settings):
 
     script = "paper"
     claims: list[str] = option(
-        [],
-        f"any of {', '.join(CLAIMS)}; default: all that are not done yet",
-        choices=CLAIMS,
-        positional=True,
+        [], "claims; default: all that are not done yet", choices=CLAIMS, positional=True
     )
     scale: str = option(
         "quick", "quick: half an hour on two CPU cores; full: a GPU, or a night", choices=SCALES

@@ -146,8 +146,8 @@ def shown_default(one):
 def add_argument(group, one):
     about, many = one.metadata, one.default is MISSING
     choices, metavar, names = allowed(one), one.name.upper(), ""
-    if choices and not about["positional"]:
-        few = len(choices) <= 6
+    if choices:
+        few = len(choices) <= 6 and not about["positional"]
         metavar = "{" + ",".join(map(str, choices)) + "}" if few else metavar
         names = "" if few else ": " + ", ".join(map(str, choices))
     help = (about["help"] + shown_default(one) + names).replace("%", "%%")

@@ -148,3 +148,21 @@ def test_a_teacher_learns_correct_solutions_and_a_base_imperfect_ones():
         texts = [decode(row[: row.index(EOS)]) for row in completions[:, 0].tolist()]
         right = sum(map(carry.verify, problems, texts))
         assert right == 100 if perfect else 0 < right < 50
+
+
+def test_a_base_that_is_missing_is_pretrained_for_what_is_wanted(tmp_path, monkeypatch):
+    """On the device and in the type of the run that wants it. Its levels are the task's own, unless
+    the wanted ones are others.
+    """
+    made = []
+    monkeypatch.setattr(pretrain, "train", made.append)
+    monkeypatch.setattr(pretrain, "load_model", lambda *_: (None, {"tasks": ["carry"]}))
+    settings = pretrain.Settings(device="cpu", dtype="bfloat16", seed=5)
+    for name, levels in (("countdown", (4,)), ("countdown", (3,)), ("carry", (2, 3))):
+        pretrain.base_model(tmp_path / "none", {name: levels}, settings, "cpu", seed=7)
+    common = dict(device="cpu", dtype="bfloat16", seed=7, run=str(tmp_path / "none"))
+    assert made == [
+        pretrain.Settings(task=["countdown"], **common),
+        pretrain.Settings(task=["countdown"], level=(3,), **common),
+        pretrain.Settings(task=["carry"], **common),
+    ]

@@ -382,6 +382,9 @@ def the_first_step_is_as_long(row):
     for one, lr in ((usual, 1e-3), (changed, 2e-3)):
         assert {group["lr"] for s in one.steps for group in s.groups} == {lr}
         check_adamw(one.steps[0])
+        if row.script == "prorl.py":
+            norm = torch.stack([change.norm() for change in moved(one.steps[0])]).norm().item()
+            assert numbers(one, "update_norm")[0] == pytest.approx(norm, rel=1e-3)
     doubled(moved(changed.steps[0]), moved(usual.steps[0]))
 
 
@@ -1015,8 +1018,8 @@ def tasks_levels_and_tokens(row):
     all of them.
     """
     stages = ["countdown:3@9", "code:3+countdown:4"]
-    record = row(stages=stages, advance=0.0, eval_every=2, steps=8)
-    assert numbers(record, "stage") == [0, 0, 1, 1, 1, 1, 1, 1]
+    record = row(stages=stages, advance=0.0, eval_every=2, steps=12)
+    assert numbers(record, "stage") == [0] * 2 + [1] * 10
     for s in rollouts(record):
         first = s.step < 2
         assert s.task == record.rows[s.step]["task"]
@@ -1024,7 +1027,7 @@ def tasks_levels_and_tokens(row):
             {("countdown", 3)} if first else {("code", 3), ("countdown", 4)}
         )
         assert s.max_tokens == (9 if first else TASKS[s.task].max_tokens)
-    assert {s.task for s in rollouts(record)} == {"countdown", "code"}
+    assert {s.task for s in rollouts(record) if s.step >= 2} == {"countdown", "code"}
     asked = {(p.task, p.level) for s in evaluations(record) for p in s.problems}
     assert asked == {("countdown", 3), ("countdown", 4), ("code", 3)}
     whole, part = (numbers(record, name)[1] for name in ("validation", "validation_of_stage"))
@@ -1324,17 +1327,26 @@ def another_problem(row):
 
 @says("run", "extras.explain")
 def the_run_that_is_explained(row):
-    for changes in ({}, dict(beta=3.0, gamma=0.6, lam=0.4, temperature=1.6)):
+    """With its own β, as the checkpoint has it, γ, λ, temperature, levels and score."""
+    other = dict(beta=3.0, gamma=0.6, lam=0.4, temperature=6.0, kl_target=0.1, level=(3, 4))
+    for changes in ({}, other | dict(unended_penalty=0.3, all_or_nothing=True)):
         of_ppo = row.lab.run("ppo.py", **changes)
-        record = row(run=str(of_ppo.directory))
         settings, saved = of_ppo.settings, checkpoint(of_ppo.directory)
-        about = f"β {settings.beta:g}, γ {settings.gamma:g}, λ {settings.lam:g}"
-        assert about in record.printed.getvalue()
-        (sampled,) = record.sampled
-        assert sampled.temperature == settings.temperature
-        assert equal(sampled.weights, saved["model"])
-        for one, name in zip(record.read, ("reference", "critic"), strict=True):
-            assert equal(dict(one.model.state_dict()), saved[name])
+        beta, levels, rewards = saved["kl_control"]["beta"], set(), set()
+        for seed in range(12):
+            record = row(run=str(of_ppo.directory), seed=seed)
+            (sampled,) = record.sampled
+            ((score,),) = worth(sampled, settings)
+            about = f"β {beta:g}, γ {settings.gamma:g}, λ {settings.lam:g}"
+            assert f"score {score:.3f}, {about}" in record.printed.getvalue()
+            assert sampled.temperature == settings.temperature
+            assert equal(sampled.weights, saved["model"])
+            for one, name in zip(record.read, ("reference", "critic"), strict=True):
+                assert equal(dict(one.model.state_dict()), saved[name])
+            levels.add(sampled.problems[0].level)
+            rewards.add((sampled.batch.rewards.item(), sampled.batch.ended.item()))
+        assert levels == set(settings.level)
+    assert {(0.5, True), (0.0, False)} <= rewards, "graded, and without an end"
 
 
 def summary_of(record, name):
@@ -1375,8 +1387,10 @@ def the_samples_that_are_analysed(row):
 
 @says("seed", "extras.limits")
 def of_what_is_sampled_again(row):
-    files = [one.directory / "matched_entropy-other.jsonl" for one in (row(), row(seed=7))]
-    assert files[0].read_text() != files[1].read_text()
+    usual, changed = (
+        {s.generator.initial_seed() for s in one.sampled} for one in (row(), row(seed=7))
+    )
+    assert usual and not usual & changed
     tables = [(one.directory / "coverage.csv").read_text() for one in (row(), row(seed=7))]
     assert tables[0] == tables[1]
 

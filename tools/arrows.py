@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
+    "book",
     "course",
     "tools | bridges",
     "paper",

@@ -23,8 +23,8 @@ import torch
 
 import passk
 import pretrain
+from verifiers import TASKS
 
-SHIPPED = ("countdown", "carry")
 KEPT = ("format", "script", "config", "step", "tasks", "model_config", "stands_on", "model")
 README = """\
 # The base of {task}
@@ -51,7 +51,7 @@ class Settings(settings.Settings):
     """Pretrain the shipped bases anew, from nothing, and measure them."""
 
     script = "tools.bases"
-    tasks: list[str] = option(list(SHIPPED), "which", choices=SHIPPED, positional=True)
+    tasks: list[str] = option(["countdown", "carry"], "which", choices=TASKS, positional=True)
     runs: str = option("runs/bases", "directory of the runs; an interrupted one is resumed")
     out: str = option("bases", "directory to write to")
 

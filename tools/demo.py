@@ -54,15 +54,16 @@ class Part:
     lines: int
     seconds: float
     run: Path | None = None
+    most: float = 0.0  # that was seen: passk.py renames its file in the end
 
     def done(self):
         """The share of it that is done, from 0 to 1."""
-        try:
+        if self.progress.exists():
             with open(self.progress, "rb") as file:
                 blocks = iter(lambda: file.read(2**20), b"")
-                return min(1.0, sum(block.count(b"\n") for block in blocks) / self.lines)
-        except OSError:
-            return 0.0
+                lines = sum(block.count(b"\n") for block in blocks)
+            self.most = max(self.most, min(1.0, lines / self.lines))
+        return self.most
 
     def start(self, log):
         resume = ["--resume"] if self.run and (self.run / "checkpoint.pt").exists() else []

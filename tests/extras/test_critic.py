@@ -202,6 +202,18 @@ def test_the_command_for_ppo_is_printed(learnt, tmp_path, capsys):
     assert command in capsys.readouterr().out
 
 
+def test_the_last_twenty_rollouts_are_summed_up(learnt, tmp_path, capsys, monkeypatch):
+    explained = iter(range(25))
+    row = dict(value_loss=0.0, grad_norm=1.0)
+    monkeypatch.setattr(
+        critic, "value_step", lambda *_: row | {"explained_variance": float(next(explained))}
+    )
+    few = ["--steps", "25", "--save-every", "25", "--problems", "2"]
+    critic.main(words([*TOY, *few, "--base", learnt, "--run", tmp_path / "critic"]))
+    last = sum(range(5, 25)) / 20
+    assert f"of the last 20 rollouts: {last:.3f}" in capsys.readouterr().out
+
+
 def test_a_critic_that_does_not_fit_is_refused_in_one_line(pretrained, learnt, tmp_path, capsys):
     ours = [*TOY_PPO, "--level", "3", "--base", learnt, "--run", tmp_path / "ppo", "--critic"]
     assert "no run in" in refused(capsys, ppo.main, [*ours, tmp_path / "none"])

@@ -1,0 +1,83 @@
+"""The tests of the book: `make test-book`. They need the packages of `[test-book]` and a Chromium.
+One line says what is missing.
+"""
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+SLOW = 600_000  # ms: a busy machine is no failure
+SITE = Path(__file__).parents[2] / "book/site"
+PACKAGES = ("jinja2", "pygments", "markdown_it", "latex2mathml", "playwright",
+            "axe_playwright_python")  # fmt: skip
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def chromium():
+    """The path of a Chromium, or None. CHROMIUM names one."""
+    named = os.environ.get("CHROMIUM")
+    return shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def missing():
+    absent = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if absent:
+        return f"packages are missing ({', '.join(absent)}): pip install -e '.[test-book]'"
+    if chromium() is None:
+        return "there is no Chromium: apt-get install chromium, or name one in CHROMIUM"
+    return "" if (SITE / "index.html").exists() else "there is no book yet: make book"
+
+
+def pytest_configure():
+    if wrong := missing():
+        pytest.exit(f"the tests of the book cannot run: {wrong}", returncode=2)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The book, as `make book` has written it."""
+    return SITE
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=chromium(), args=["--no-sandbox"], timeout=SLOW
+        )
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def open_page(browser, site):
+    """open_page("grpo.html#eq-grpo-3", width=390) -> a page of the book. The test fails if there
+    is an error on the console or a request to anywhere but the site.
+    """
+    contexts, wrong = [], []
+
+    def open_(address, width=1440, height=1000, **options):
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(SLOW)
+        page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else 0)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        root = site.as_uri() + "/"
+        page.on("request", lambda r: wrong.append(r.url) if not local(r.url, root) else 0)
+        page.goto(root + address, timeout=SLOW)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def local(url, root):
+    return url.startswith((root, "data:"))

@@ -1,0 +1,109 @@
+"""The demo: two chains of commands, their progress, and what it says when one of them fails."""
+
+import time
+
+import pytest
+from helpers import ROOT
+
+from tools import demo
+from tools.demo import Part, Story
+
+
+def writes(path, lines, code=0, after=""):
+    """A command that writes so many lines to a file."""
+    text = f"import sys; open({str(path)!r}, 'a').write('x\\n' * {lines}); print(sys.argv[1:])"
+    return ["-c", f"{text}; {after or 'pass'}; raise SystemExit({code})"]
+
+
+def story(parts, tmp_path):
+    seen = []
+    one = Story("toy", parts, tmp_path / "toy.log", lambda: seen.append(len(seen)))
+    one.start()
+    one.join(60)
+    return one, seen
+
+
+def test_the_parts_run_one_after_the_other_and_training_resumes(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "checkpoint.pt").touch()
+    (run / "metrics.csv").write_text("header\nrow\n")
+    a = Part("a", writes(run / "metrics.csv", 2), run / "metrics.csv", 4, 1, run)
+    b = Part("b", writes(tmp_path / "b", 3), tmp_path / "b", 6, 1)
+    assert (a.done(), b.done()) == (0.5, 0.0)
+    one, seen = story([a, b], tmp_path)
+    assert (a.done(), b.done()) == (1.0, 0.5) and one.problem is None
+    assert seen == [0], "after each evaluation"
+    assert one.log.read_text().splitlines() == ["['--resume']", "[]"]
+    assert str(one) == "toy: done" and one.left() == 0
+
+
+def test_a_finished_training_is_not_done_again(tmp_path):
+    (tmp_path / "metrics.csv").write_text("x\n" * 4)
+    a = Part("a", writes(tmp_path / "no", 1), tmp_path / "metrics.csv", 4, 50, tmp_path)
+    b = Part("b", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1)
+    one, _ = story([a, b], tmp_path)
+    assert not (tmp_path / "no").exists() and one.parts == [b]
+
+
+def test_a_failing_command_ends_its_story_and_is_named(tmp_path):
+    a = Part("pass@k", writes(tmp_path / "a", 1, code=3), tmp_path / "a", 1, 1)
+    b = Part("b", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1)
+    one, seen = story([a, b], tmp_path)
+    assert one.problem == f"toy: pass@k ended with 3, see {tmp_path / 'toy.log'}"
+    assert not (tmp_path / "b").exists() and not seen
+
+
+def test_the_time_that_is_left_follows_the_pace(tmp_path):
+    slow = writes(tmp_path / "a", 1, after="import time; time.sleep(60)")
+    parts = [Part("a", slow, tmp_path / "a", 2, 100), Part("b", ["-c", ""], tmp_path / "b", 1, 40)]
+    one = Story("toy", parts, tmp_path / "log", lambda: None)
+    one.start()
+    while not (tmp_path / "a").exists() or parts[0].done() < 0.5:
+        time.sleep(0.05)
+    one.began = time.monotonic() - 110  # 50 of 140 are done in 110: 90 more, at twice the time
+    assert one.left() == pytest.approx(90 * 120 / 60, rel=0.05) and str(one) == "toy: a 50%"
+    one.process.kill()
+    one.join(60)
+
+
+def test_both_stories_have_the_commands_of_the_readme(tmp_path):
+    parts = demo.stories(tmp_path / "runs", tmp_path / "results", seed=3, scratch=False)
+    assert list(parts) == ["countdown", "carry"]
+    for part in (part for of in parts.values() for part in of):
+        words = list(map(str, part.command))
+        assert (ROOT / words[0]).is_file() and words[words.index("--seed") + 1] == "3"
+    assert [part.name for part in parts["carry"]] == ["ProRL", "pass@k"]
+    scratch = demo.stories(tmp_path / "runs", tmp_path / "results", seed=0, scratch=True)
+    for task, of in scratch.items():
+        assert of[0].name == "pretraining" and of[0].run == tmp_path / "runs" / f"base-{task}"
+        assert str(of[0].run) in map(str, of[1].command)
+
+
+def test_what_was_found_is_printed_and_an_error_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    row = "task,level,model,k,pass_at_k,low,high\ntoy,1,base,1,0.5,0.4,0.6\n"
+
+    def stories(code):
+        def of(runs, results, seed, scratch):
+            out = {name: results / name for name in ("countdown", "carry")}
+            text = "import pathlib; p = pathlib.Path({!r}); p.mkdir(parents=True); "
+            text += "(p / 'passk.csv').write_text({!r}); print('pass@k on toy\\nwritten: x'); "
+            text += "raise SystemExit({})"
+            return {
+                name: [Part("pass@k", ["-c", text.format(str(p), row, code)], p / "x", 1, 1)]
+                for name, p in out.items()
+            }
+
+        return of
+
+    monkeypatch.setattr(demo, "stories", stories(0))
+    demo.main([])
+    printed = capsys.readouterr().out
+    assert printed.count("\npass@k on toy\n") == 2 and "written: x" not in printed
+    assert (tmp_path / "results" / "demo" / "passk.png").stat().st_size > 10_000
+    monkeypatch.setattr(demo, "stories", stories(5))
+    with pytest.raises(SystemExit) as stop:
+        demo.main(["--seed", "1"])
+    assert stop.value.code == 2
+    assert "pass@k ended with 5" in capsys.readouterr().err
