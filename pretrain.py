@@ -9,7 +9,7 @@ prompt: the prompt is random, so there is nothing to learn in it.
 The optimizer is Muon, with AdamW for all that is not a matrix inside a block. It needs a quarter of
 the demonstrations that AdamW alone needs.
 
-    python pretrain.py        1½ minutes on two CPU cores; held-out pass@1 about 0.16
+    python pretrain.py        2½ minutes on one CPU core; held-out pass@1 about 0.16
 """
 
 import os

@@ -20,7 +20,7 @@ they are 0.01 and GRPO's (4). L does not say how tokens are averaged; here as in
 (3). A stage ends when pass@1 on its held-out problems is 0.9. Runs have
 100 steps (ProRL: about 2,000).
 
-    python prorl.py        2 minutes on two CPU cores, and 1½ minutes before that for the base
+    python prorl.py        4 minutes on one CPU core
 
 A stage is written TASK[:LEVELS][@TOKENS]. `carry:2-4@12` is sums of 2 to 4 digits in at most 12
 tokens (3 a digit). `+` joins tasks: `carry:2-8+chain:8`. Each step draws one of them.
