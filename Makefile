@@ -4,7 +4,7 @@
 # make test-course   every assignment that course/ can make, graded
 # make lint   ruff, and the direction of imports
 # make test-bridges   TRL trains on our task      make test-notebook   the tour runs at toy size
-# make book   the annotated pages: book/site/index.html       make test-book  their tests, in a browser
+# make book   the annotated pages, book/site/index.html    make test-book   their tests in a browser
 # make paper  the claims of both papers into RESULTS.md       make bench  speed on this machine
 # make bases  the two base models in bases/, anew
 PYTHON ?= python3

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from support.run import pick_device, saved_settings
-from support.seeds import generator_for
+from support.seeds import generator_for, rng_for
 from support.settings import DeviceSettings, from_command_line, option
 from support.tokenizer import decode
 
@@ -27,7 +27,7 @@ import ppo
 from model import GPT, load_model, set_compute_dtype
 from reward_model import RewardModel
 from rollout import sample_completions, training_reward
-from verifiers import TASKS, held_out_problems
+from verifiers import TASKS, sample_problem
 
 
 @dataclass(kw_only=True)
@@ -62,7 +62,8 @@ def explain(settings):
     of_run = saved_settings(ppo.Settings, settings.run)
     device, task = pick_device(settings.device), TASKS[of_run.task]
     run = load_run(settings, of_run, device)
-    problem = held_out_problems(task, of_run.level, 1, settings.seed)[0]
+    rng = rng_for("problem to explain", settings.seed)
+    problem = sample_problem(task, of_run.level, rng, held_out=True)
     generator = generator_for("explain", settings.seed, device)
     batch = sample_completions(
         run.policy, task, [problem], 1, of_run.temperature, generator=generator

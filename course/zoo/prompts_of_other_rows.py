@@ -3,7 +3,7 @@ from course.zoo import Bug
 BUG = Bug(
     file="model.py",
     old="cache.select(left // g, columns",
-    new="cache.select(left % g, columns",
+    new="cache.select((left // g).flip(0), columns",
     level=2,
     symptom=(
         "Samples are fine until the first completions end. Then the rest continues another "
@@ -12,7 +12,7 @@ BUG = Bug(
     shows="samples.txt; ratio_mean in metrics.csv at the first step",
     test="test_model.py::test_sampled_log_probs_equal_teacher_forced_ones",
     why=(
-        "Completion i of groups of g is in row i // g. The other part, i % g, is its place in"
-        " the group."
+        "Ended completions are dropped, and the rows that are kept are gathered in another order"
+        " than the completions."
     ),
 )

@@ -125,7 +125,6 @@ def test_without_pyarrow_verl_s_format_says_what_to_install(tmp_path, capsys, mo
         (["--level", "9"], "no such level"),
         (["--format", "csv"], "csv"),
         (["import"], "import"),
-        (["--split", "test", "--level", "3", "--n", "9000"], "distinct"),
     ],
 )
 def test_what_cannot_be_exported_is_refused(options, why, tmp_path, capsys):

@@ -400,6 +400,7 @@ def test_without_options_what_is_missing_is_made(runs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     called = []
     monkeypatch.setattr(grpo, "train", called.append)
+    shutil.copytree(runs / "base", "bases/countdown")
     shutil.copytree(runs / "base", "runs/base")
 
     def stop(settings):
@@ -412,8 +413,8 @@ def test_without_options_what_is_missing_is_made(runs, tmp_path, monkeypatch):
             limits.main([*argv, "--device", "cpu"])
     common = dict(task="countdown", device="cpu")
     assert called == [
-        grpo.Settings(run="runs/grpo", base="runs/base", seed=3, **common),
-        passk.Settings(runs=["runs/base", "runs/grpo"], seed=3, level=(4,), **common),
+        grpo.Settings(run="runs/grpo", base="bases/countdown", seed=3, **common),
+        passk.Settings(runs=["bases/countdown", "runs/grpo"], seed=3, level=(4,), **common),
         passk.Settings(runs=["runs/base", "runs/other"], seed=0, level=(4,), **common),
     ]
     assert Path(called[1].out) == Path("results/passk")
