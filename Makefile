@@ -1,7 +1,7 @@
 # make demo   both stories in one picture: RL narrows on countdown and expands on carry
 # make test   everything the tests need, then the tests
 # make zoo    every bug of course/zoo planted, one after the other: a test must catch each
-# make test-course   every assignment that course/ can make, graded
+# make test-course   the homework kit      make test-assignments   every assignment, graded
 # make lint   ruff, and the direction of imports
 # make test-bridges   TRL trains on our task      make test-notebook   the tour runs at toy size
 # make book   the annotated pages, book/site/index.html    make test-book   their tests in a browser
@@ -12,7 +12,7 @@ SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
 
-.PHONY: demo bases paper test zoo test-course test-bridges test-notebook notebook book test-book \
+.PHONY: demo bases paper test zoo test-course test-assignments test-bridges test-notebook notebook book test-book \
 	lint bench clean
 .DELETE_ON_ERROR:
 
@@ -44,6 +44,9 @@ zoo: .venv/installed-tests
 	$(BIN)/python -m course zoo
 
 test-course: .venv/installed-tests
+	$(BIN)/python -m pytest -q -n 2 tests/course
+
+test-assignments: .venv/installed-tests
 	$(BIN)/python -m pytest -q -n 2 tests/course_matrix.py
 
 # The libraries of the bridges and of the notebook are large, and only these targets need them.
