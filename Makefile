@@ -12,8 +12,8 @@ SEED ?= 0
 SCALE ?= quick
 BIN := .venv/bin
 
-.PHONY: demo bases paper test zoo test-course test-assignments test-bridges test-notebook notebook book test-book \
-	lint bench clean
+.PHONY: demo bases paper test lint bench clean zoo test-course test-assignments test-bridges \
+	test-notebook notebook book test-book
 .DELETE_ON_ERROR:
 
 # Dependencies are declared in pyproject.toml. constraints.txt pins the torch of these targets.

@@ -1,4 +1,4 @@
-"""Grading: what is read, what is run, and what the student is told. `make test-course` grades every
+"""Grading: what is read, what is run, and what the student is told. `make test-assignments` grades every
 preset, every tag, every bug of the zoo and every hostile submission.
 """
 
