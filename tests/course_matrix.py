@@ -1,4 +1,4 @@
-"""Every assignment that the kit can make, graded: `make test-assignments` runs this, some minutes long.
+"""Every assignment that the kit can make, graded: `make test-assignments`, some minutes long.
 
 The stub gets 0 and the reference full marks, for every preset and for every tag alone. A bug of the
 zoo in the reference loses the item that it is in, and no other. Hostile submissions get what they

@@ -1,5 +1,5 @@
-"""Grading: what is read, what is run, and what the student is told. `make test-assignments` grades every
-preset, every tag, every bug of the zoo and every hostile submission.
+"""Grading: what is read, what is run, and what the student is told. `make test-assignments` grades
+every preset, every tag, every bug of the zoo and every hostile submission.
 """
 
 import shutil
