@@ -60,6 +60,8 @@ def run(script, options, cwd):
 def test_every_command_of_the_readme_runs(tmp_path):
     found = [tuple(command) for command in commands(README)]
     (tmp_path / "bases").symlink_to(ROOT / "bases")
+    chain = "--task chain --run runs/base-chain"  # the README lets grpo.py pretrain it, in a minute
+    assert run("pretrain.py", f"{chain} {OTHER_BASE}".split(), tmp_path).returncode == 0
     assert len(found) >= 15
     seen = set()
     for script, *options in dict.fromkeys(found):  # each once, where it stands first
