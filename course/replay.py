@@ -60,7 +60,8 @@ def call(example):
         weights = torch.cos(torch.arange(first.numel(), dtype=first.dtype)).view(first.shape)
         wanted = [args[i] for i in example["grad"]]
         found = torch.autograd.grad((first * weights).sum(), wanted, allow_unused=True)
-        gradients = [torch.zeros_like(x) if g is None else g for x, g in zip(wanted, found)]  # noqa: B905
+        pairs = zip(wanted, found)  # noqa: B905
+        gradients = [torch.zeros_like(x) if g is None else g for x, g in pairs]
     return {"value": encode(value), "gradients": [encode(g) for g in gradients]}
 
 
@@ -105,7 +106,8 @@ def judge(example, found):
     """What is wrong with the result of an example, as text. None if nothing is."""
     if text := difference(example["value"], found["value"]):
         return f"of the inputs of example {example['number']}, the value {text}"
-    for i, must, got in zip(example["grad"], example["gradients"], found["gradients"]):  # noqa: B905
+    rows = zip(example["grad"], example["gradients"], found["gradients"])  # noqa: B905
+    for i, must, got in rows:
         if text := difference(must, got):
             name = f"the gradient with respect to argument {i + 1}"
             return f"of the inputs of example {example['number']}, {name} {text}"

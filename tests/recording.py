@@ -171,7 +171,10 @@ def recording(module, stop_after=None):
             patch.setattr(owner, name, replacement)
         if hasattr(module, "held_out_problems"):  # a few are enough for a toy
             held_out = module.held_out_problems
-            few = lambda task, levels, n, *seed: held_out(task, levels, min(n, 12), *seed)  # noqa: E731
+
+            def few(task, levels, n, *seed, held_out=held_out):
+                return held_out(task, levels, min(n, 12), *seed)
+
             patch.setattr(module, "held_out_problems", few)
         hooks = [register_optimizer_step_pre_hook(before_step)]
         hooks += [register_optimizer_step_post_hook(after_step)]
