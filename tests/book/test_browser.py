@@ -216,7 +216,7 @@ def test_the_search_trees_zoom_by_mouse_and_keyboard(open_page):
 
 @pytest.mark.parametrize(("question", "expected"), [
     ("what is the clip for?", "ppo.html#eq-ppo-9"),
-    ("why is the ratio 1", "eq-grpo-rho"),
+    ("why is the ratio 1", "grpo.html#eq-grpo-rho"),
     ("reference reset", "prorl.html#eq-prorl-reset"),
     ("unbiased pass@k", "passk.html#eq-rlvr-2"),
 ])  # fmt: skip
