@@ -47,7 +47,9 @@ def test_axe_finds_no_violation(address, scheme, open_page):
     page = open_page(address, color_scheme=scheme)
     page.evaluate(files("axe_playwright_python").joinpath("axe.min.js").read_text())
     page.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
-    found = page.evaluate("axe.run(document, { preload: false }).then((result) => result.violations)")
+    found = page.evaluate(
+        "axe.run(document, { preload: false }).then((result) => result.violations)"
+    )
     assert not [(v["id"], v["nodes"][0]["html"], len(v["nodes"])) for v in found]
 
 
