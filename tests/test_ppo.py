@@ -766,7 +766,7 @@ def test_rlhf_from_end_to_end(learnt, tmp_path):
     ppo.train(
         Settings(
             run=str(run), reward="model", reward_model=str(scorer), problems=8, minibatches=2,
-            steps=3, lr=1e-3, **level,
+            unended_penalty=0.0, steps=3, lr=1e-3, **level,
         )
     )  # fmt: skip
     assert (scorer / "checkpoint.pt").read_bytes() == before
