@@ -142,12 +142,12 @@ def a_stopped_run_is_continued(row):
     """After two steps in which it has learnt something. What it was before does not help it: the
     reference, the critic and the optimizer are those of the checkpoint.
     """
-    whole, where = row(), row.lab.place(row.script)
-    stopped = row(stop_after=2, run=where)
+    whole, where = row(save_every=2), row.lab.place(row.script)
+    stopped = row(stop_after=2, run=where, save_every=2)
     assert [r["step"] for r in stopped.rows] == ["0", "1", "2"]
     assert checkpoint(stopped.directory)["step"] == 2
     assert all(float(r["grad_norm"]) > 0 for r in whole.rows)
-    rest = row(resume=True, run=where)
+    rest = row(resume=True, run=where, save_every=2)
     assert {s.step for s in rest.steps} == {0, 3}, "the counter of the record starts at 0"
     same_run(whole.directory, rest.directory)
 
@@ -1048,7 +1048,8 @@ def tasks_levels_and_tokens(row):
 @says("advance", "prorl.py")
 def what_ends_a_stage(row):
     for advance, expected in ((0.0, ["", "stage", "", ""]), (1.0, ["", "", "", ""])):
-        record = row(advance=advance, stages=["countdown:3", "countdown:3-4"], patience=9)
+        stages = ["countdown:3", "countdown:3-4"]
+        record = row(advance=advance, stages=stages, patience=9, eval_every=2)
         assert [r["event"] for r in record.rows] == expected
     with pytest.MonkeyPatch.context() as patch:  # the part of the stage decides, not the whole
         scores = iter([(0.9, 0.1), (0.1, 0.8), (0.3, 0.9), (0.2, 0.2), (0.0, 0.0)])
@@ -1255,6 +1256,7 @@ def compared(row, **changes):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ppo, "train", train)
+        patch.setattr(overoptimisation, "draw", lambda curves, path: path.touch())
         row.changed |= changes.keys()
         where = dict(out=row.lab.place(row.script, "out"), runs=row.lab.place(row.script, "runs"))
         settings = overoptimisation.Settings(**where | TOYS[row.script] | changes)
