@@ -23,6 +23,7 @@ import torch
 from helpers import checkpoint, equal, same_run
 from recording import (
     CPU,
+    MAX_TOKENS,
     NOT_HERE,
     RECORDED,
     RL,
@@ -295,7 +296,7 @@ def what_is_asked(row):
     for name, level in (("countdown", (3,)), ("code", (3,))):
         record = row(task=name, level=level)
         assert {p.task for s in record.sampled for p in s.problems} == {name}
-        assert {s.max_tokens for s in record.sampled} == {TASKS[name].max_tokens}
+        assert {s.max_tokens for s in record.sampled} == {MAX_TOKENS}
 
 
 @says("level", "ppo.py", "grpo.py", "reward_model.py", "extras.critic", "extras.distill")
@@ -1028,7 +1029,7 @@ def tasks_levels_and_tokens(row):
         assert {(p.task, p.level) for p in s.problems} <= (
             {("countdown", 3)} if first else {("code", 3), ("countdown", 4)}
         )
-        assert s.max_tokens == (9 if first else TASKS[s.task].max_tokens)
+        assert s.max_tokens == (9 if first else MAX_TOKENS)
     assert {s.task for s in rollouts(record) if s.step >= 2} == {"countdown", "code"}
     asked = {(p.task, p.level) for s in evaluations(record) for p in s.problems}
     assert asked == {("countdown", 3), ("countdown", 4), ("code", 3)}
