@@ -6,8 +6,8 @@ Demonstrations are written by the task itself (verifiers.py), of training proble
 writes new ones, so none is read twice. The loss is on the completion and its EOS, not on the
 prompt: the prompt is random, so there is nothing to learn in it.
 
-The optimizer is Muon, with AdamW for all that is not a matrix inside a block. It needs a quarter of
-the demonstrations that AdamW alone needs.
+The optimizer is Muon, with AdamW for all that is not a matrix inside a block. On countdown it needs
+a quarter of the demonstrations that AdamW alone needs.
 
     python pretrain.py        2½ minutes on one CPU core; held-out pass@1 about 0.16
 """

@@ -9,6 +9,8 @@ import ast
 import re
 from typing import NamedTuple
 
+from course.stubs import first_line
+
 RULE = re.compile(r"# -{20,}$")
 STAGE = re.compile(r"\s*# \d+\. ")
 BEFORE = 3  # lines of code above the line with a tag that stand beside the equation too
@@ -133,10 +135,6 @@ class Reader:
     def has_stages(self, block):
         """Whether the block has numbered stages, as the one function of a training step has."""
         return any(STAGE.match(self.lines[n - 1]) for row in block.rows for n in row.lines)
-
-
-def first_line(node):
-    return min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
 
 
 def dedent(lines):

@@ -2,18 +2,14 @@
 
 import ast
 import functools
-import importlib
 
+from course import zoo
 from tools.equations import ROOT, read_tags
 
 
 @functools.cache
 def all_bugs():
     """The bugs by the tag beside which they are shown: {tag: [Bug, …]}"""
-    try:
-        zoo = importlib.import_module("course.zoo")
-    except ModuleNotFoundError:
-        return {}
     found, tags = {}, read_tags()
     for bug in zoo.all_bugs().values():
         source = (ROOT / bug.file).read_text(encoding="utf-8")

@@ -13,17 +13,12 @@ import json
 from pathlib import Path
 
 from support.files import whole_file
-from support.settings import fail
+from support.settings import Parser, fail
 from support.streams import prepare_streams
 
 from course import bugs, bundles, formats, handout
 from course.grade import grade
 from course.items import PRESETS, assignment, from_json
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        fail(message)
 
 
 def add_assignment(parser):

@@ -9,10 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from support import plots
 
 from course.grade import copy_reference
 from course.items import ROOT
@@ -84,15 +81,13 @@ def metrics(folder, base, run, bug=None):
 
 
 def draw(name, run, column, healthy, broken, path):
-    figure, axes = plt.subplots(figsize=(4.2, 2.4), dpi=80)
+    figure, axes = plots.pyplot().subplots(figsize=(4.2, 2.4), dpi=80)
     for rows, label, style in ((healthy, "healthy", "C0-"), (broken, name, "C3--")):
         points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
         axes.plot(*zip(*points, strict=True), style, label=label)
     axes.set(title=run, xlabel="step", ylabel=column)
     axes.legend(frameon=False, fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path)
-    plt.close(figure)
+    plots.save(figure, path)
 
 
 def page(bugs):

@@ -52,7 +52,7 @@ class Settings(settings.Settings):
 
     script = "paper"
     claims: list[str] = option(
-        [], "claims; default: all that are not done yet", choices=CLAIMS, positional=True
+        [], "default: all that are not done yet. Claims", choices=CLAIMS, positional=True
     )
     scale: str = option(
         "quick", "quick: half an hour on two CPU cores; full: a GPU, or a night", choices=SCALES
