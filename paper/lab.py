@@ -214,7 +214,7 @@ class Lab:
             steps=steps,
             eval_every=steps // 2,
             problems=self.scale.grpo_problems,
-            lr=1e-4,
+            lr=grpo.Settings.lr,
         )
 
     def steps_of_rl(self, task):

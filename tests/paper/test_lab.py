@@ -141,7 +141,7 @@ def test_the_runs_of_each_task(lab, monkeypatch):
         start = str(runs / f"order-base-s{seed}")
         assert trained[start].task == ["order"] and trained[start].seed == seed
         run = str(runs / f"order-grpo-s{seed}")
-        budget = dict(base=start, seed=seed, steps=40, eval_every=20, problems=6, lr=1e-4)
+        budget = dict(base=start, seed=seed, steps=40, eval_every=20, problems=6, lr=1.5e-4)
         wanted = dict(task="order", keep_every=10, run=run) | common
         assert trained[run] == grpo.Settings(**budget, **wanted)
         run, start = (str(runs / f"carry-{name}-s{seed}") for name in ("prorl", "base"))

@@ -407,7 +407,7 @@ def test_the_siblings_have_one_budget(written, tmp_path, monkeypatch):
     claims_limit.siblings(world)
     for seed in SEEDS:
         common = dict(base=str(tmp_path / BASE.format(seed)), seed=seed, steps=40, problems=6)
-        common |= dict(eval_every=20, lr=1e-4)
+        common |= dict(eval_every=20, lr=1.5e-4)
         for a in ALGORITHMS[1:-1]:
             run = f"countdown-{a}-s{seed}"
             wanted = grpo.Settings(run=str(tmp_path / run), algorithm=a, **common)
@@ -460,7 +460,7 @@ def test_the_rows_of_rollouts(n, written, tmp_path):
     for i, options in enumerate(VARIANTS.values()):
         run = f"countdown-variant-{i}-s5"
         common = dict(base=str(tmp_path / BASE.format(5)), seed=5, steps=40, problems=6)
-        common |= dict(eval_every=20, lr=1e-4, run=str(tmp_path / run))
+        common |= dict(eval_every=20, lr=1.5e-4, run=str(tmp_path / run))
         assert world.trained[run] == (grpo, grpo.Settings(**options, **common))
 
 
