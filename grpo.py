@@ -334,6 +334,7 @@ class Algorithm(NamedTuple):
     greedy: bool = False  # a greedy completion of each problem is the baseline
     binary: bool = False  # the advantage is of rewards 0 and 1
     at_k: bool = False  # the advantage has a k
+    reward: callable = training_reward  # `Rollout` and its options -> (B, G)
     objective: callable = grpo_objective
 
 
@@ -430,8 +431,8 @@ def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=Non
 
 
 def shaped_rewards(batch, algorithm, settings):
-    """The reward used for training (B, G): `training_reward` with the settings of this run."""
-    return training_reward(
+    """The reward used for training (B, G), with the settings of this run."""
+    return algorithm.reward(
         batch, settings.unended_penalty, settings.all_or_nothing, algorithm.overlong
     )
 

@@ -1,36 +1,43 @@
-"""Both papers, claim by claim: what they say, what comes out here, and whether it reproduces.
+"""The papers, claim by claim: what they say, what comes out here, and whether it reproduces.
 
     make paper SCALE=quick                 one seed, short runs: half an hour on two CPU cores
     make paper SCALE=full                  three seeds, as RESULTS.md was made: a GPU, or a night
-    python -m paper expansion resets       only these claims (claims_limit.py, claims_prorl.py)
+    python -m paper expansion resets       only these claims (they are in claims_*.py)
 
 Writes results/paper/, and RESULTS.md once all claims are done. A claim trains and samples the
 models it needs, in runs/paper/<scale>/. What is finished is not done again, and what was
 interrupted is continued. A verdict follows from an interval, or from a rule that the claim states.
+
+Two claims at a time are tested in processes of their own, with one thread each. What they print is
+in runs/paper/<scale>/claims/<claim>.log.
 """
 
 import json
 import textwrap
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import chain, zip_longest
+from multiprocessing import get_context
 from pathlib import Path
 
 from support import settings
 from support.files import make_directory
 from support.settings import fail, from_command_line, option
 
-from paper import claims_limit, claims_prorl
-from paper.lab import PICTURES, SCALES, Lab, Row, Scale
+from paper import claims_limit, claims_objective, claims_prorl
+from paper.lab import PICTURES, SCALES, Lab, Row, Scale, with_one_thread
 from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
-CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_prorl.CLAIMS)}
+OF_FILES = (claims_limit.CLAIMS, claims_objective.CLAIMS, claims_prorl.CLAIMS)
+CLAIMS = {claim.__name__: claim for claim in chain(*OF_FILES)}
 HEADER = """\
 # Results
 
 Written by `python -m paper`; do not edit.
 
-Each line is a claim of one of two papers, with the paper's own number, ours, and a verdict:
+Each line is a claim of a paper, with the paper's own number, ours, and a verdict:
 
 - **reproduced**: our interval lies on the side of 0 that the paper says,
 - **reversed**: it lies on the other side,
@@ -42,7 +49,7 @@ only.
 
 Figures and tables are numbered as in the papers on arXiv. *Limit of RLVR* is arXiv 2504.13837, in
 an edition whose figure 9 is about Magistral: version 1 does not have the analyses of figures 16 and
-18. *ProRL* is arXiv 2505.24864, which has one version.
+18. *ProRL* is arXiv 2505.24864, which has one version. Other papers are named by their numbers.
 """
 
 
@@ -68,6 +75,7 @@ class Settings(settings.Settings):
     dtype: str = option(
         "float32", "of matrix products; parameters stay float32", choices=("float32", "bfloat16")
     )
+    workers: int = option(2, "claims that are tested side by side", low=1)
 
     def settle(self):
         self.runs = self.runs or f"runs/paper/{self.scale}"
@@ -166,20 +174,42 @@ def run_claims(wanted):
             if there < scale.problems:
                 where = f"{task} level {level} has only {there} distinct held-out problems"
                 fail(f"--problems {scale.problems}: {where}")
-    lab = Lab(scale, wanted.runs, wanted.device, wanted.dtype)
-    done = lab.runs / "claims"
+    done = Path(wanted.runs) / "claims"
     make_directory(done)
     make_directory(PICTURES)
-    for name in names:
-        before = read_claim(done, name)
-        if not wanted.claims and before and same_scale(before[0], scale):
-            print(f"{name}: done before")
-            continue
-        print(f"\n=== {name}: {paragraphs(CLAIMS[name])[0]}")
-        rows = CLAIMS[name](lab)
+    if not wanted.claims:
+        saved = {name: read_claim(done, name) for name in names}
+        before = [name for name in names if saved[name] and same_scale(saved[name][0], scale)]
+        names = [name for name in names if name not in before]
+        print(*(f"{name}: done before\n" for name in before), sep="", end="")
+    for name, rows in tested(wanted, names, done):
         write_claim(done, name, scale, rows)
-        print("\n".join(f"{row.verdict:15}  {row.claim}: {row.ours}" for row in rows))
+        print(f"\n=== {name}: {paragraphs(CLAIMS[name])[0]}")
+        print("\n".join(f"{row.verdict:15}  {row.claim}: {row.ours}" for row in rows), flush=True)
     write_report(done, wanted.scale)
+
+
+def tested(wanted, names, done):
+    """The names of the claims and their rows, as they are ready. Claims of different files begin
+    in turns: they need different runs, so few wait for a run that another process trains.
+    """
+    lab = Lab(wanted.chosen_scale(), wanted.runs, wanted.device, wanted.dtype)
+    if min(len(names), wanted.workers) < 2:
+        yield from ((name, CLAIMS[name](lab)) for name in names)
+        return
+    turns = chain(*zip_longest(*([claim.__name__ for claim in of] for of in OF_FILES)))
+    logs = {name: done / f"{name}.log" for name in turns if name in names}
+    print(f"{len(logs)} claims, {wanted.workers} at a time; their output: {done}/*.log", flush=True)
+    with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
+        waiting = {
+            pool.submit(with_one_thread, CLAIMS[name], lab, log): name for name, log in logs.items()
+        }
+        for future in as_completed(waiting):
+            try:
+                yield waiting[future], future.result()
+            except SystemExit:
+                pool.shutdown(cancel_futures=True)
+                fail(f"{waiting[future]} ended early: see {logs[waiting[future]]}")
 
 
 def write_report(done, scale_name):

@@ -7,17 +7,21 @@ twice. It derives verdicts from intervals.
 S seeds, P problems, K values of k (`lab.ks`): a curve is (S, P, K).
 """
 
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from support import plots
+from support.files import make_directory
 from support.intervals import interval
 from support.levels import level_name
 from support.run import is_finished, load_checkpoint, pick_device, started
 from support.settings import fail
 
 import numpy as np
+import torch
+from filelock import FileLock
 
 import grpo
 import passk
@@ -39,6 +43,8 @@ class Scale(NamedTuple):
     grpo_steps: int  # of GRPO and of each algorithm that it is compared with
     grpo_problems: int  # problems per rollout, with 16 completions each
     prorl_steps: int
+    more_seeds: tuple = ()  # of the claim that compares objectives in pairs, besides `seeds`
+    longer: int = 2  # the long runs of that claim have so many times `grpo_steps`
     pretraining: dict = {}  # settings of pretrain.py that are not its defaults
 
 
@@ -56,7 +62,14 @@ SCALES = {
         seeds=(0,), problems=64, samples=128, grpo_steps=80, grpo_problems=32, prorl_steps=40
     ),
     "full": Scale(
-        seeds=(0, 1, 2), problems=100, samples=256, grpo_steps=120, grpo_problems=64, prorl_steps=40
+        seeds=(0, 1, 2),
+        problems=100,
+        samples=256,
+        grpo_steps=120,
+        grpo_problems=64,
+        prorl_steps=40,
+        more_seeds=(3, 4),
+        longer=4,
     ),
 }
 
@@ -130,6 +143,13 @@ class Lab:
         self.scale, self.runs, self.device, self.dtype = scale, Path(runs), device, dtype
         self.ks = passk.powers_of_two(scale.samples)
 
+    @contextmanager
+    def alone(self, name):
+        """Another process that wants the same run or the same samples waits until they are done."""
+        make_directory(self.runs / "locks")
+        with FileLock(self.runs / "locks" / name):
+            yield
+
     def train(self, script, name, **options):
         """The directory of a run, which is trained now unless it is finished. One line and exit
         code 2 if the directory has a run with other settings. script: the module, such as `grpo`.
@@ -137,14 +157,16 @@ class Lab:
         """
         directory = self.runs / name
         common = dict(run=str(directory), device=self.device, dtype=self.dtype)
-        settings = script.Settings(**options, **common, resume=started(directory))
-        if settings.resume:
-            checkpoint = load_checkpoint(directory)
-            same_script = checkpoint["script"] == settings.script
-            if not same_script or recipe(checkpoint["config"]) != recipe(asdict(settings)):
-                fail(f"{directory} is a run of another scale: remove it, or choose another --runs")
-        if not is_finished(directory):
-            script.train(settings)
+        with self.alone(name):
+            settings = script.Settings(**options, **common, resume=started(directory))
+            if settings.resume:
+                checkpoint = load_checkpoint(directory)
+                same_script = checkpoint["script"] == settings.script
+                if not same_script or recipe(checkpoint["config"]) != recipe(asdict(settings)):
+                    where = f"{directory} is a run of another scale"
+                    fail(f"{where}: remove it, or choose another --runs")
+            if not is_finished(directory):
+                script.train(settings)
         return directory
 
     def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0):
@@ -156,20 +178,21 @@ class Lab:
         name += f"-{task}-{level_name(levels)}-T{temperature}-seed{seed}"
         out, changed = self.runs / "samples" / name, (directory / "checkpoint.pt").stat().st_mtime
         table = out / "passk.csv"
-        if not table.exists() or table.stat().st_mtime < changed:
-            settings = passk.Settings(
-                runs=[str(directory)],
-                task=task,
-                level=levels,
-                problems=self.scale.problems,
-                samples=self.scale.samples,
-                temperature=temperature,
-                seed=seed,
-                device=self.device,
-                dtype=self.dtype,
-                out=str(out),
-            )
-            passk.evaluate_runs(settings)
+        with self.alone(name):
+            if not table.exists() or table.stat().st_mtime < changed:
+                settings = passk.Settings(
+                    runs=[str(directory)],
+                    task=task,
+                    level=levels,
+                    problems=self.scale.problems,
+                    samples=self.scale.samples,
+                    temperature=temperature,
+                    seed=seed,
+                    device=self.device,
+                    dtype=self.dtype,
+                    out=str(out),
+                )
+                passk.evaluate_runs(settings)
         (rows,) = read_samples(out / "samples.jsonl", task, levels).values()
         if (len(rows), len(rows[0])) != (self.scale.problems, self.scale.samples):
             fail(f"{out} was sampled at another scale: remove it, or choose another --runs")
@@ -240,6 +263,13 @@ class Lab:
         model, flat = self.load(judge, task), [text for of in texts for text in of]
         values = perplexity(model, TASKS[task], asked, flat)
         return np.split(values.cpu().numpy(), np.cumsum(counts)[:-1])
+
+
+def with_one_thread(claim, lab, log):
+    """The rows of a claim that is tested in a process of its own. What it prints goes to a file."""
+    torch.set_num_threads(1)
+    with open(log, "w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
+        return claim(lab)
 
 
 # --------------------------------------------------------------------------------------------------

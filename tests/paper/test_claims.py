@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from paper import claims_limit
-from paper.__main__ import CLAIMS
+from paper import claims_limit, claims_prorl
 from paper.lab import PICTURES, Lab, Scale
 
 N, P = 16, 200
@@ -19,6 +18,7 @@ SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problem
 METRICS = "step,validation,kl_k3,update_norm,resets\n0,0.1,0.2,0.3,0\n1,,0.2,0.3,0\n"
 SOLVED_COLD = {"countdown": 0.3, "order": 0.5, "code": 0.03, "chain": 0.01, "carry": 0.01}
 SOLVED_BY_RL = {"order": 0.6, "code": 0.75, "chain": 1.0}
+CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_prorl.CLAIMS)}
 
 
 class World(Lab):

@@ -1,0 +1,490 @@
+"""Is it RL that narrows, or the objective? Claims about the reward and the advantage, of several
+papers, one function each: train what the claim needs, measure, draw, and return the lines of
+RESULTS.md.
+
+A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
+docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
+runs it.
+"""
+
+import re
+from collections import Counter
+from itertools import pairwise
+
+from support.expressions import evaluate_expression
+from support.intervals import difference, interval
+from support.plots import draw_with_band
+from support.tokenizer import PAD, decode
+
+import numpy as np
+import torch
+
+import grpo
+from extras.limits import sampling_efficiency_gap
+from paper.lab import (
+    curve_rows,
+    draw_pass_at_k,
+    judged,
+    over,
+    panels,
+    ruled,
+    save,
+    show,
+    with_ends,
+    write,
+)
+from verifiers import TASKS
+
+CARRY = TASKS["carry"]
+
+# --------------------------------------------------------------------------------------------------
+# Rewards that only these claims need: `Rollout` and the options of `training_reward` -> (B, G)
+
+
+def random_reward(batch, *_):
+    return torch.randint_like(batch.rewards, 2)
+
+
+def inverted_reward(batch, *_):
+    return 1 - batch.correct.float()
+
+
+def majority_reward(batch, *_):
+    """1 for the completions with the most frequent answer of their group."""
+    return of_texts(batch, lambda texts: same_as_most([answer(text) for text in texts]))
+
+
+def format_reward(batch, *_):
+    """1 for a completion that is an expression or consists of numbers."""
+    return of_texts(batch, lambda texts: [well_formed(text) for text in texts]) * batch.ended
+
+
+def columns_reward(batch, *_):
+    """The share of the columns of a sum that are right (carry)."""
+    rewards = torch.zeros_like(batch.rewards)
+    for i, (row, texts) in enumerate(zip(batch.prompts.tolist(), batch.texts, strict=True)):
+        prompt = decode([token for token in row if token != PAD])
+        numbers = [tuple(map(int, number.strip())) for number in prompt.rstrip(":").split("+")]
+        right = CARRY.solve(CARRY.problem(len(numbers[0]), prompt, numbers)).split(" ")
+        for j, text in enumerate(texts):
+            written = text.split(" ")
+            same = sum(a == b for a, b in zip(written, right, strict=False))
+            rewards[i, j] = same / max(len(written), len(right))
+    return rewards * batch.ended
+
+
+def of_texts(batch, judge):
+    """(B, G) from a function of the G texts of a problem."""
+    judged = [judge(texts) for texts in batch.texts]
+    return torch.tensor(judged, dtype=batch.rewards.dtype, device=batch.rewards.device)
+
+
+def same_as_most(answers):
+    ((most, _),) = Counter(answers).most_common(1)
+    return [a == most for a in answers]
+
+
+def answer(text):
+    """The value of an expression. Of any other text, the text."""
+    value = evaluate_expression(text)
+    return text if value is None else value
+
+
+def well_formed(text):
+    return evaluate_expression(text) is not None or bool(re.fullmatch(r"\d+( \d+)*", text))
+
+
+def log_policy(logp, logp_ref):
+    """Its sum over a completion has the mean −H(π_θ). So in the reward, with that of later tokens,
+    it is an entropy bonus, and β is its weight.
+    """
+    return logp
+
+
+GRPO = grpo.ALGORITHMS["grpo"]
+grpo.ALGORITHMS |= {  # so that `algorithm` can name them
+    "entropy-bonus": GRPO._replace(kl_in_loss=None, kl_in_reward=log_policy),
+    "random": GRPO._replace(reward=random_reward),
+    "inverted": GRPO._replace(reward=inverted_reward),
+    "majority": GRPO._replace(reward=majority_reward),
+    "format": GRPO._replace(reward=format_reward),
+    "columns": GRPO._replace(reward=columns_reward),
+}
+
+
+def trained(lab, task, label, seed, **options):
+    """A run of grpo.py with the budget that all share, but for these options."""
+    settings = dict(task=task) | lab.budget(task, seed) | options
+    return lab.train(grpo, f"{task}-{label}-s{seed}", **settings)
+
+
+def signed(found):
+    """`+0.12 [+0.03, +0.20]`, with two digits."""
+    return show(*found, digits=2)
+
+
+# --------------------------------------------------------------------------------------------------
+# Which objective narrows
+
+AT_K = {"maxrl": dict(algorithm="maxrl"), "pass@4": dict(algorithm="pass@k", k=4)}
+ONCE = {
+    "pass@8": dict(algorithm="pass@k", k=8),
+    "psr": dict(algorithm="psr"),
+    "w-reinforce": dict(algorithm="w-reinforce"),
+    "nsr": dict(algorithm="nsr"),
+    "beta-0.04": dict(beta=0.04),
+    "entropy-0.03": dict(algorithm="entropy-bonus", beta=0.03),
+    "T-1.2": dict(temperature=1.2),
+}
+CHEAP = ("beta-0.04", "entropy-0.03", "T-1.2")  # ways to keep GRPO from narrowing
+
+
+def objective(lab):
+    """The objective decides: what aims at coverage keeps more of it, at GRPO's pass@1 (countdown)
+
+    The budgets are those of `siblings`. MaxRL (2602.02710) and pass@k training (2508.10751) change
+    one line of GRPO, the advantage. The control is GRPO's own path: pass@1 and pass@k, at the
+    largest k, of its checkpoints from the base to a run of several times the budget. So "GRPO,
+    stopped earlier" is on it. A model lies above the path if its pass@k is higher than the path's
+    at the same pass@1. The path is straight between checkpoints, and constant beyond its largest
+    pass@1. With one optimizer step per rollout no ratio is clipped: there GSPO is GRPO, and CISPO
+    is GRPO with DAPO's mean, so they are not among the rows.
+    """
+    n, paths, pairs = lab.ks[-1], paths_of(lab), []
+    write_paths(lab, paths)
+    draw_paths(lab, paths)
+    for label, options in AT_K.items():
+        seeds = (*lab.scale.seeds, *lab.scale.more_seeds)
+        models = {
+            seed: [
+                lab.base_and_rl("countdown", seed)[1],
+                trained(lab, "countdown", label, seed, **kept(lab), **options),
+            ]
+            for seed in seeds
+        }
+        of_grpo, of_row = lab.curves(models, "countdown")
+        gain, which = difference(of_row, of_grpo), f"{label} − grpo, {len(seeds)} seeds"
+        pairs += [
+            judged("", f"pass@{n}: {which}", "above 0", gain[:, -1], +1),
+            ruled("", f"pass@1: {which}: above −.05", "–", show(*gain[:, 0]), gain[1, 0] > -0.05),
+        ]
+    above = {label: above_path(path[-1][1], paths["grpo"]) for label, path in paths.items()}
+    of_cheap = "; ".join(f"{label} {signed(above[label])}" for label in CHEAP)
+    of_others = "; ".join(f"{x} {signed(above[x])}" for x in ONCE if x not in CHEAP)
+    claim = f"pass@{n} − that of GRPO's path at the same pass@1"
+    times = f"{lab.scale.longer} times the budget"
+    at_1 = paths["maxrl, longer"][-1][1][:, :, 0].mean()
+    return [
+        *pairs,
+        *(judged("", f"{claim}: {label}", "above 0", above[label], +1) for label in AT_K),
+        judged(
+            "",
+            f"{claim}: maxrl after {times}",
+            "above 0",
+            above["maxrl, longer"],
+            +1,
+            f"; its pass@1 is {at_1:.3f}",
+        ),
+        ruled(
+            "",
+            f"{claim}: a KL, an entropy bonus or a higher temperature gain less than maxrl",
+            "–",
+            of_cheap + f"; and of other rows: {of_others}",
+            max(above[label][0] for label in CHEAP) < above["maxrl"][0],
+        ),
+    ]
+
+
+def kept(lab):
+    """Checkpoints half-way and at the end."""
+    return dict(keep_every=lab.scale.grpo_steps // 2)
+
+
+def paths_of(lab):
+    """The paths of all rows, from the base: {label: [(step, curves (S, P, K)), …]}"""
+    steps, seeds, paths = lab.scale.grpo_steps, lab.scale.seeds, {}
+    pairs = lab.pairs("countdown")
+    (of_base,) = lab.curves({seed: [base] for seed, (base, _) in pairs.items()}, "countdown")
+
+    def path(models, at):
+        """models: {seed: run}, at: the steps of its checkpoints"""
+        last = max(at)
+        course = {s: [m if t == last else m / f"step-{t}" for t in at] for s, m in models.items()}
+        return list(zip(at, lab.curves(course, "countdown"), strict=True))
+
+    quarters, half = [steps // 4 * i for i in (1, 2, 3)] + [steps], [steps // 2, steps]
+    paths["grpo"] = [(0, of_base), *path({s: rl for s, (_, rl) in pairs.items()}, quarters)]
+    for label, options in (AT_K | ONCE).items():
+        models = {s: trained(lab, "countdown", label, s, **kept(lab), **options) for s in seeds}
+        paths[label] = [(0, of_base), *path(models, half)]
+    for label in ("grpo", "maxrl"):
+        total, row = lab.scale.longer * steps, dict(algorithm=label)
+        row |= dict(steps=total, keep_every=steps)
+        models = {s: trained(lab, "countdown", f"{label}-longer", s, **row) for s in seeds}
+        later = path(models, [steps * i for i in range(2, lab.scale.longer + 1)])
+        paths[f"{label}, longer"] = [paths[label][-1], *later]
+    paths["grpo"] += paths.pop("grpo, longer")[1:]
+    return paths
+
+
+def above_path(values, path):
+    """pass@k, at the largest k, of a model minus that of a path at the model's pass@1: an interval.
+    values (S, P, K), path: [(step, (S, P, K)), …]
+    """
+    at_1, curves = values[:, :, 0].mean(), [of for _, of in path]
+    for before, after in pairwise(curves):
+        low, high = before[:, :, 0].mean(), after[:, :, 0].mean()
+        if low <= at_1 < high:
+            share = (at_1 - low) / (high - low)
+            on_path = (1 - share) * before[:, :, -1] + share * after[:, :, -1]
+            break
+    else:  # the path does not go up through it
+        on_path = min(curves, key=lambda of: abs(of[:, :, 0].mean() - at_1))[:, :, -1]
+    return difference(values[:, :, -1], on_path)
+
+
+def write_paths(lab, paths):
+    """All checkpoints of all paths, and the curves of the last ones."""
+    n, of_base = lab.ks[-1], paths["grpo"][0][1]
+    names = ("pass_at_1", f"pass_at_{n}", "delta_se", "cover_at_half", "lost")
+    rows = []
+    for label, path in paths.items():
+        for step, of in path:
+            once, reached, before = of[:, :, 0], of[:, :, -1], of_base[:, :, -1]
+            gap = interval(sampling_efficiency_gap(before, once), pseudo=(-1, 1))
+            lost = interval((before > 0) & (reached == 0))
+            found = [interval(once), interval(reached), gap, interval(once >= 0.5), lost]
+            rows.append([label, step, *np.concatenate(found)])
+    write("objective", ["row", "step", *with_ends(*names)], rows)
+    curves = {label: path[-1][1] for label, path in paths.items()}
+    header = ["row", "k", "pass_at_k", "low", "high"]
+    write("objective-curves", header, curve_rows(lab.ks, {"base": of_base} | curves))
+
+
+def draw_paths(lab, paths):
+    figure, (left, right) = panels(2, figsize=(12, 4.8))
+    for i, (label, path) in enumerate(paths.items()):
+        x, y = np.array([of.mean(axis=(0, 1))[[0, -1]] for _, of in path]).T
+        look = dict(linewidth=2.5, color="k") if label == "grpo" else dict(linewidth=1)
+        left.plot(x, y, marker="o", markersize=3, label=label, **dict(color=f"C{i - 1}") | look)
+    left.set(xlabel="pass@1", ylabel=f"pass@{lab.ks[-1]}", title="from the base, during training")
+    left.legend(fontsize=7)
+    left.grid(alpha=0.25)
+    curves = {label: dict(paths[label])[lab.scale.grpo_steps] for label in ("grpo", *AT_K)}
+    curves = {"base": paths["grpo"][0][1]} | curves
+    draw_pass_at_k(right, f"after {lab.scale.grpo_steps} steps", lab.ks, curves)
+    save(figure, "objective")
+
+
+def objective_elsewhere(lab):
+    """Elsewhere: MaxRL narrows less than GRPO on order, and expands as GRPO does on carry
+
+    The rows of grpo.py at equal budgets. On carry they train on sums of 2-6 digits and are tested
+    on 8 digits.
+    """
+    tasks = {"order": ((4,), {}), "carry": ((8,), dict(level=tuple(range(2, 7))))}
+    figure, both = panels(2, figsize=(10, 4))
+    rows, curves = [], {}
+    for axes, (task, (levels, options)) in zip(both, tasks.items(), strict=True):
+        models = {
+            seed: [
+                lab.base(task, seed),
+                *(
+                    trained(lab, task, f"{label}-alone", seed, **options, **row)
+                    for label, row in ({"grpo": {}} | AT_K).items()
+                ),
+            ]
+            for seed in lab.scale.seeds
+        }
+        names = ("base", "grpo", *AT_K)
+        curves[task] = dict(zip(names, lab.curves(models, task, levels), strict=True))
+        rows += curve_rows(lab.ks, curves[task], task)
+        draw_pass_at_k(axes, f"{task}, level {levels[0]}", lab.ks, curves[task])
+    header = ["task", "model", "k", "pass_at_k", "low", "high"]
+    write("objective_elsewhere", header, rows)
+    save(figure, "objective_elsewhere")
+    n, order, carry = lab.ks[-1], curves["order"], curves["carry"]
+    narrowed = difference(order["maxrl"], order["grpo"])
+    gains = {label: difference(carry[label], carry["base"])[:, -1] for label in ("grpo", "maxrl")}
+    at_1 = f"; pass@1 {show(*narrowed[:, 0])}"
+    of_grpo = f"; GRPO {show(*gains['grpo'])}"
+    return [
+        judged("", f"order: pass@{n}, maxrl − grpo", "–", narrowed[:, -1], +1, at_1),
+        judged("", f"carry: pass@{n}, maxrl − base", "–", gains["maxrl"], +1, of_grpo),
+    ]
+
+
+# --------------------------------------------------------------------------------------------------
+# Learning from wrong completions only
+
+NSR = {
+    "countdown": ("countdown", {}),
+    "countdown, lr / 10": ("countdown", dict(lr=grpo.Settings.lr / 10)),
+    "countdown, β = 0.1": ("countdown", dict(beta=0.1)),
+    "countdown, from GRPO": ("countdown", {}),
+    "order": ("order", {}),
+}
+
+
+def negative(lab):
+    """Punishing wrong completions alone: it needs a base that is mostly right
+
+    NSR (2506.01347) learns from wrong completions only. The paper has it raise pass@1 and keep
+    pass@256, on a base that is right more often than not. A push away from a token goes to all
+    others, the good and the bad. So where most completions are wrong, most of what is known is
+    pushed away. "From GRPO" starts from the GRPO model, which is right more often than the base.
+    """
+    rows, differences = [], {}
+    figure, all_axes = panels(len(NSR), figsize=(4 * len(NSR), 3.6), sharey=True)
+    for axes, (i, (label, (task, options))) in zip(all_axes, enumerate(NSR.items()), strict=True):
+        models = {}
+        for seed, (start, rl) in lab.pairs(task).items():
+            if label.endswith("GRPO"):
+                start, options = rl, options | dict(base=str(rl))
+            punished = trained(lab, task, f"nsr-{i}", seed, algorithm="nsr", **options)
+            models[seed] = [start, punished]
+        of_start, of_nsr = lab.curves(models, task)
+        differences[label] = difference(of_nsr, of_start)
+        curves = {"start": of_start, "NSR": of_nsr}
+        rows += curve_rows(lab.ks, curves, label)
+        draw_pass_at_k(axes, label, lab.ks, curves)
+    write("negative", ["setting", "model", "k", "pass_at_k", "low", "high"], rows)
+    save(figure, "negative")
+    n = lab.ks[-1]
+    return [
+        ruled(
+            "2506.01347",
+            f"{label}: NSR raises pass@1 and keeps pass@{n} within .05",
+            "pass@1 up, pass@256 kept",
+            f"pass@1 {show(*gain[:, 0])}, pass@{n} {show(*gain[:, -1])}",
+            gain[1, 0] > 0 and gain[0, -1] > -0.05,
+        )
+        for label, gain in differences.items()
+    ]
+
+
+# --------------------------------------------------------------------------------------------------
+# Rewards that are wrong on purpose
+
+SPURIOUS = ("random", "inverted", "majority", "format")
+JUDGED_AT = {"countdown": (4,), "chain": (7,), "carry": (4,)}
+
+
+def spurious(lab):
+    """Spurious rewards: what rises without the truth
+
+    GRPO with rewards that do not know the answer (2506.10947), judged by the verifier. One
+    optimizer step per rollout, so no clip is at work: in the paper's explanation a random reward
+    teaches only through the clip. A reward by majority makes the likeliest answer likelier, as a
+    lower temperature does.
+    """
+    rows, gains = [], {}
+    figure, all_axes = panels(len(JUDGED_AT), figsize=(4.4 * len(JUDGED_AT), 4), sharey=True)
+    for axes, (task, levels) in zip(all_axes, JUDGED_AT.items(), strict=True):
+        steps = dict(steps=lab.scale.grpo_steps // 2)
+        models = {
+            seed: [
+                lab.base(task, seed),
+                *(trained(lab, task, of, seed, algorithm=of, **steps) for of in SPURIOUS),
+            ]
+            for seed in lab.scale.seeds
+        }
+        curves = dict(zip(("base", *SPURIOUS), lab.curves(models, task, levels), strict=True))
+        gains |= {(task, of): difference(curves[of], curves["base"]) for of in SPURIOUS}
+        rows += curve_rows(lab.ks, curves, task)
+        draw_pass_at_k(axes, f"{task}, level {levels[0]}", lab.ks, curves)
+    write("spurious", ["task", "reward", "k", "pass_at_k", "low", "high"], rows)
+    save(figure, "spurious")
+
+    def at_1(of):
+        return ", ".join(f"{task} {signed(gains[task, of][:, 0])}" for task in JUDGED_AT)
+
+    def largest(of):
+        return max(gains[task, of][1, 0] for task in JUDGED_AT)
+
+    where, theirs = "2506.10947", {"random": "+.21", "inverted": "+.24", "format": "+.13"}
+    return [
+        *(
+            ruled(
+                where,
+                f"{of}: pass@1 rises on no task",
+                f"{gain} with Qwen, about 0 with other models",
+                at_1(of),
+                largest(of) <= 0,
+            )
+            for of, gain in theirs.items()
+        ),
+        ruled(
+            where,
+            "majority: pass@1 rises on some task",
+            "+.27 with Qwen",
+            at_1("majority"),
+            largest("majority") > 0,
+        ),
+    ]
+
+
+# --------------------------------------------------------------------------------------------------
+# Where the problems must lie
+
+BANDS = {"2-3": (2, 3), "4-6": (4, 5, 6), "8-10": (8, 9, 10), "11-12": (11, 12)}
+LENGTHS = (3, 6, 9, 12)
+
+
+def edge(lab):
+    """The edge of competence: where must the problems lie for RL to extend the base? (carry)
+
+    GRPO on sums of one band of lengths, tested on four lengths (2512.07783). The last two runs
+    have the longest sums: one with the verifier's reward, one with the share of right columns in
+    its first half (a dense reward, 2509.21016).
+    """
+    half = lab.scale.grpo_steps // 2
+    models = {seed: [lab.base("carry", seed)] for seed in lab.scale.seeds}
+    for seed, of_seed in models.items():
+        for label, levels in BANDS.items():
+            options = dict(level=levels, steps=half)
+            of_seed.append(trained(lab, "carry", f"band-{label}", seed, **options))
+        options = dict(level=BANDS["11-12"], steps=half // 2)
+        dense = trained(lab, "carry", "dense", seed, algorithm="columns", **options)
+        options |= dict(base=str(dense), steps=half - half // 2)
+        of_seed.append(trained(lab, "carry", "dense-then-binary", seed, **options))
+    names = ("base", *BANDS, "11-12, dense first")
+    found = [
+        dict(zip(names, lab.curves(models, "carry", (length,)), strict=True)) for length in LENGTHS
+    ]
+    n, rows = lab.ks[-1], []
+    figure, both = panels(2, figsize=(10, 4))
+    for axes, k, j in zip(both, (1, n), (0, -1), strict=True):
+        for name in names:
+            points = np.array([interval(of[name][:, :, j]) for of in found])
+            rows += [[name, k, *row] for row in zip(LENGTHS, *points.T, strict=True)]
+            draw_with_band(axes, LENGTHS, *points.T, name)
+        axes.set(xlabel="digits", ylim=(0, 1.02), title=f"pass@{k}")
+        axes.set_xticks(LENGTHS)
+    both[0].set_ylabel(f"95 % intervals over {over(found[0]['base'])}")
+    both[0].legend(title="trained on digits", fontsize=7)
+    write("edge", ["trained_on", "k", "digits", "pass_at_k", "low", "high"], rows)
+    save(figure, "edge")
+    gains = {name: difference(found[-1][name], found[-1]["base"])[:, -1] for name in names[1:]}
+    dense = difference(found[-1][names[-1]], found[-1]["11-12"])
+    texts = "; ".join(f"{name} {signed(gain)}" for name, gain in gains.items())
+    middle = max(gains["4-6"][0], gains["8-10"][0])
+    return [
+        ruled(
+            "2512.07783",
+            f"pass@{n} at 12 digits, RL − base: largest after a band in the middle",
+            "at the edge of competence",
+            texts,
+            middle > max(gains["2-3"][0], gains["11-12"][0]),
+        ),
+        judged(
+            "2509.21016",
+            "pass@1 at 12 digits, a dense reward first − the binary one alone",
+            "above 0",
+            dense[:, 0],
+            +1,
+        ),
+    ]
+
+
+CLAIMS = (objective, objective_elsewhere, negative, spurious, edge)

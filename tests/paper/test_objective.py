@@ -1,0 +1,230 @@
+"""The claims about objectives: their rewards by hand, the entropy bonus by enumeration, GRPO's path
+by hand, and each claim in a world where it is true and in one where it is false.
+"""
+
+import itertools
+import re
+from types import SimpleNamespace
+
+from support.tokenizer import encode
+
+import numpy as np
+import pytest
+import torch
+
+import grpo
+from paper import claims_objective
+from paper.claims_objective import CLAIMS, above_path
+from paper.lab import PICTURES
+from rollout import encode_prompts
+from tests.paper.test_claims import P, World
+from verifiers import TASKS
+
+# --------------------------------------------------------------------------------------------------
+# Rewards
+
+
+def batch_of(texts, rewards, ended=None, prompts=None):
+    ended = torch.ones_like(rewards, dtype=torch.bool) if ended is None else ended
+    correct = rewards == 1
+    return SimpleNamespace(
+        texts=texts, rewards=rewards, ended=ended, correct=correct, prompts=prompts
+    )
+
+
+def reward_of(row, batch):
+    return grpo.ALGORITHMS[row].reward(batch, 0.0, False, 0.0).tolist()
+
+
+def test_a_random_reward_is_0_or_1_and_knows_nothing():
+    rewards = torch.tensor([[1.0] * 2000, [0.0] * 2000])
+    torch.manual_seed(0)
+    found = grpo.ALGORITHMS["random"].reward(batch_of([], rewards), 0.0, False, 0.0)
+    assert set(found.flatten().tolist()) == {0.0, 1.0}
+    assert (found.mean(dim=1) - 0.5).abs().max() < 0.05
+
+
+def test_an_inverted_reward_is_1_for_what_is_not_right():
+    rewards = torch.tensor([[1.0, 0.0, 0.5]])
+    assert reward_of("inverted", batch_of([["", "", ""]], rewards)) == [[0.0, 1.0, 1.0]]
+
+
+def test_the_majority_is_of_values_on_countdown_and_of_texts_elsewhere():
+    texts = [["2*3", "1+5", "7", "3+"], ["67", "68", "67", "69"]]
+    found = reward_of("majority", batch_of(texts, torch.zeros(2, 4)))
+    assert found == [[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]]
+
+
+def test_the_format_is_an_expression_or_numbers_and_an_end():
+    texts = [["2*(3+1)", "2*(3+1", "13 08", "13  08", "676", "13 08 "]]
+    ended = torch.tensor([[True] * 5 + [False]])
+    found = reward_of("format", batch_of(texts, torch.zeros(1, 6), ended))
+    assert found == [[1.0, 0.0, 1.0, 0.0, 1.0, 0.0]]
+
+
+def test_the_dense_reward_is_the_share_of_right_columns():
+    carry = TASKS["carry"]
+    problem = carry.problem(3, f"{347:>12}+{586:>12}:", ((3, 4, 7), (5, 8, 6)))
+    assert carry.solve(problem) == "13 13 09"
+    texts = [["13 13 09", "13 13 08", "13", "13 13 09 01", "", "13 13 09"]]
+    ended = torch.tensor([[True] * 5 + [False]])
+    batch = batch_of(texts, torch.zeros(1, 6), ended, encode_prompts(carry, [problem]))
+    assert batch.prompts.tolist() == [encode(problem.prompt)]
+    assert reward_of("columns", batch)[0] == pytest.approx([1, 2 / 3, 1 / 3, 3 / 4, 0, 0])
+
+
+# --------------------------------------------------------------------------------------------------
+# The entropy bonus
+
+
+def test_the_entropy_bonus_has_the_gradient_of_the_entropy_of_completions():
+    """A policy over three tokens, the last of which ends. Completions of up to three tokens, all of
+    them, each weighted by its probability.
+    """
+    torch.manual_seed(0)
+    logits = torch.randn(13, 3, dtype=torch.float64, requires_grad=True)  # a row for each state
+    states = [s for n in range(3) for s in itertools.product((0, 1), repeat=n)]
+    table = logits.log_softmax(dim=-1)
+    whole = [s for s in itertools.product((0, 1, 2), repeat=3) if 2 not in s]
+    whole += [(*s, 2) for s in states]
+
+    def logp(text):
+        return torch.stack([table[states.index(text[:t])][text[t]] for t in range(len(text))])
+
+    entropy = sum(-logp(text).sum().exp() * logp(text).sum() for text in whole)
+    (wanted,) = torch.autograd.grad(entropy, logits, retain_graph=True)
+
+    row, beta, total = grpo.ALGORITHMS["entropy-bonus"], 0.7, 0.0
+    for text in whole:
+        of_tokens = logp(text)
+        batch = SimpleNamespace(
+            mask=torch.ones(1, 1, len(text), dtype=torch.bool), logp=of_tokens.detach()[None, None]
+        )
+        equal = torch.zeros(1, 1, dtype=torch.float64)  # rewards without spread: only the bonus
+        advantage = grpo.token_advantage(row, equal, batch, None, beta)
+        total = total + of_tokens.sum().exp().detach() * (advantage[0, 0] * of_tokens).sum()
+    (found,) = torch.autograd.grad(total, logits)
+    torch.testing.assert_close(found, beta * wanted)
+    assert wanted.abs().max() > 0.1
+
+
+# --------------------------------------------------------------------------------------------------
+# GRPO's path
+
+
+def point(at_1, at_n):
+    """Curves (S, P, K) of two seeds and three problems, with these means."""
+    return np.stack([np.full((2, 3), at_1), np.full((2, 3), at_n)], axis=-1)
+
+
+PATH = [(0, point(0.2, 0.9)), (1, point(0.4, 0.7)), (2, point(0.3, 0.6)), (3, point(0.5, 0.5))]
+
+
+@pytest.mark.parametrize(
+    ("at_1", "on_path"), [(0.2, 0.9), (0.25, 0.85), (0.4, 0.55), (0.1, 0.9), (0.6, 0.5)]
+)
+def test_a_model_is_compared_with_the_path_at_its_own_pass_at_1(at_1, on_path):
+    """The path is straight between checkpoints and constant beyond its ends. Where it goes back, a
+    later part that goes up counts.
+    """
+    found = above_path(point(at_1, 0.8), PATH)
+    assert found[0] == pytest.approx(0.8 - on_path)
+
+
+# --------------------------------------------------------------------------------------------------
+# Worlds
+
+SHARE = np.arange(P) % 100 / 100  # of the problems
+COLD = np.full(P, 0.3)
+NARROW = np.where(SHARE < 0.7, 0.7, 0.0)
+BROAD = np.where(SHARE < 0.7, 0.65, 0.2)
+FAR = {"maxrl": BROAD, "pass@4": BROAD, "pass@8": BROAD, "maxrl-longer": BROAD}
+GREY = ("psr", "w-reinforce", "nsr", "beta-0.04", "entropy-0.03", "T-1.2", "grpo", "grpo-longer")
+NSR = [f"nsr-{i}" for i in range(5)]
+BANDS = dict.fromkeys(("band-2-3", "band-8-10", "band-11-12"), 0.01 * COLD)
+MIDDLE = ("band-4-6", "dense-then-binary", "dense")
+SPURIOUS = ("random", "inverted", "format")
+ALONE = {"maxrl-alone": BROAD, "pass@4-alone": BROAD}
+
+# {claim: ({label of a run: how often it solves a problem}, the same where the claim is false)}
+WORLDS = {
+    "objective": (
+        FAR | dict.fromkeys(GREY, NARROW),
+        dict.fromkeys(FAR, NARROW * 0.9) | dict.fromkeys(GREY, BROAD),
+    ),
+    "objective_elsewhere": (
+        ALONE | {"grpo-alone": NARROW},
+        dict.fromkeys(ALONE, 0.1 * NARROW) | {"grpo-alone": BROAD},
+    ),
+    "negative": (
+        dict.fromkeys(NSR, COLD + 0.3) | {"grpo": COLD + 0.1},
+        dict.fromkeys(NSR, COLD * 0.1) | {"grpo": COLD + 0.1},
+    ),
+    "spurious": (
+        dict.fromkeys(SPURIOUS, COLD) | {"majority": COLD + 0.4},
+        dict.fromkeys(SPURIOUS, COLD + 0.2) | {"majority": COLD},
+    ),
+    "edge": (
+        BANDS | dict.fromkeys(MIDDLE, COLD),
+        dict.fromkeys(BANDS, COLD) | dict.fromkeys(MIDDLE, 0 * COLD),
+    ),
+}  # fmt: skip
+BASES = {"edge": 0.02 * COLD, "objective_elsewhere": 0.1 * COLD}
+HOLDS_EITHER_WAY = ("pass@1: maxrl", "pass@1: pass@4")
+
+
+class Named(World):
+    """A laboratory that trains nothing. rates: {label of a run: (P,)}"""
+
+    def __init__(self, directory, rates):
+        super().__init__(directory, swapped=False)
+        self.rates = rates
+
+    def rate(self, name, task, temperature, share):
+        label = re.fullmatch(r"\w+?-(.*)-s\d+", name)[1]
+        if label.endswith("longer"):
+            return self.rates[label]
+        return (1 - share) * self.rates["base"] + share * self.rates[label]
+
+    def samples(self, i, rights, task, diverse):
+        return [{"reward": float(right)} for right in rights]
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(
+    claim, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    name, base = claim.__name__, {"base": BASES.get(claim.__name__, COLD)}
+    true, false = (
+        {row.claim: row for row in claim(Named(tmp_path, base | w))} for w in WORLDS[name]
+    )
+    assert {row.verdict for row in true.values()} == {"reproduced"}, true
+    assert (PICTURES / f"{name}.png").exists() and (PICTURES / f"{name}.csv").stat().st_size > 200
+    reproduced = [claim for claim, row in false.items() if row.verdict == "reproduced"]
+    assert not [claim for claim in reproduced if not claim.startswith(HOLDS_EITHER_WAY)]
+
+
+def test_equal_budgets(tmp_path, monkeypatch):
+    """A run differs from GRPO's in what its row says, and in nothing else."""
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    trained = {}
+
+    class Recorded(Named):
+        def train(self, script, name, **options):
+            trained[name] = (script, options)
+            return super().train(script, name, **options)
+
+    rates = WORLDS["objective"][0] | {"base": COLD}
+    claims_objective.objective(Recorded(tmp_path, rates))
+    of_grpo = trained["countdown-grpo-s1"][1]
+    rows = claims_objective.AT_K | claims_objective.ONCE
+    for label, options in rows.items():
+        script, found = trained[f"countdown-{label}-s1"]
+        assert script is grpo and found == of_grpo | dict(keep_every=4) | options
+    for label in ("grpo", "maxrl"):
+        _, found = trained[f"countdown-{label}-longer-s1"]
+        more = dict(algorithm=label, steps=16, keep_every=8)
+        assert found == of_grpo | more
