@@ -207,6 +207,40 @@ def draw_perplexities(lab, models, surprise):
     draw_perplexity(groups, PICTURES / "training-perplexity.png")
 
 
+TAUS = np.linspace(0, 1, 101)[1:]
+
+
+def breadth(lab):
+    """Breadth against reliability: the base solves more problems at all, RL solves more often
+
+    Cover@τ (2510.08325) is the share of problems that are solved with a probability of at least τ.
+    At small τ it is breadth, at large τ reliability. pass@k is a mean of it: k ∫₀¹ (1 − τ)^(k−1)
+    Cover@τ dτ, so the crossing of pass@k is seen from the other side. Samples of `crossing`.
+    """
+    of_base, of_rl = (of[:, :, 0] for of in lab.curves(lab.pairs("countdown"), "countdown"))
+    models = {"base": of_base, "GRPO": of_rl}
+    bands = {name: interval(cover(of[..., None], TAUS)) for name, of in models.items()}
+    rows = [[name, *row] for name, of in bands.items() for row in zip(TAUS, *of, strict=True)]
+    write("breadth", ["model", "tau", "cover", "low", "high"], rows)
+    figure, axes = panels(figsize=(5.6, 4))
+    for name, band in bands.items():
+        draw_with_band(axes, TAUS, *band, name)
+    axes.set(xlabel="τ", ylabel=f"Cover@τ, 95 % intervals over {over(of_base)}", ylim=(0, 1.02))
+    axes.legend(fontsize=8)
+    save(figure, "breadth")
+    low, high = 1 / lab.scale.samples, 0.5
+    at_low, at_high = (difference(cover(of_rl, tau), cover(of_base, tau)) for tau in (low, high))
+    return [
+        judged("2510.08325", f"Cover@{low:.3g}, RL − base", "below 0", at_low, -1),
+        judged("2510.08325", f"Cover@{high:g}, RL − base", "above 0", at_high, +1),
+    ]
+
+
+def cover(accuracies, tau):
+    """Whether a problem is solved in at least the share τ of its samples. Accuracies are rounded."""
+    return accuracies >= tau - 1e-9
+
+
 SIBLINGS = ("dr-grpo", "rloo", "remax", "reinforce++", "dapo")
 
 
@@ -481,4 +515,4 @@ def draw_search_trees(samples):
     tree.draw_trees(trees, PICTURES / "search_tree.png")
 
 
-CLAIMS = (crossing, training, siblings, rollouts, entropy, distillation, search_tree)
+CLAIMS = (crossing, training, breadth, siblings, rollouts, entropy, distillation, search_tree)

@@ -10,6 +10,7 @@ import csv
 import shutil
 
 from support.intervals import difference, half_width, interval
+from support.plots import draw_with_band
 
 import numpy as np
 
@@ -232,6 +233,53 @@ def draw_resets(metrics):
     save(figure, "resets")
 
 
+def bound(lab):
+    """The bound on pass@k by mean and variance holds from k = 2 on (countdown and carry)
+
+    ProRL, §4.4: pass@k ≤ 1 − ((1 − E ρ)² + Var ρ)^(k/2), ρ the accuracy of a problem. The sum in it
+    is E (1 − ρ)² = 1 − pass@2, so pass@2 alone bounds pass@k. By Jensen's inequality this holds if
+    k/2 ≥ 1. At k = 1 the same inequality is turned round: the right side is then a lower bound, a
+    slip of the paper.
+    """
+    figure, both = panels(2, figsize=(10, 4), sharey=True)
+    rows, above, first, ks = [], {}, {}, np.array(lab.ks)
+    for axes, task in zip(both, ("countdown", "carry"), strict=True):
+        curves = zip(("base", "RL"), lab.curves(lab.pairs(task), task), strict=True)
+        for colour, (name, of) in zip(("C0", "C1"), curves, strict=True):
+            mean, low, high = interval(of)
+            at_most = 1 - (1 - mean[1]) ** (ks / 2)
+            rows += [[task, name, *row] for row in zip(ks, mean, low, high, at_most, strict=True)]
+            above[f"{task} {name}"] = (low - at_most)[1:].max()
+            first[f"{task} {name}"] = at_most[0] - mean[0]
+            draw_with_band(axes, ks, mean, low, high, name)
+            axes.plot(ks, at_most, color=colour, linestyle=":", label=f"{name}, bound")
+        axes.set_xscale("log", base=2)
+        axes.set(xlabel="k", ylabel="pass@k", title=task)
+        axes.legend(fontsize=8)
+    write("bound", ["task", "model", "k", "pass_at_k", "low", "high", "bound"], rows)
+    save(figure, "bound")
+
+    def listed(found):
+        return ", ".join(f"{of} {x:+.3f}" for of, x in found.items()).replace("-", "−")
+
+    return [
+        ruled(
+            "§4.4",
+            "no interval of pass@k lies above the bound, k ≥ 2: the largest lower end − bound",
+            "never above 0",
+            listed(above),
+            max(above.values()) <= 0,
+        ),
+        ruled(
+            "§4.4",
+            "bound − pass@1: below 0 for some model, so at k = 1 it is no bound",
+            "not below 0",
+            listed(first),
+            min(first.values()) < 0,
+        ),
+    ]
+
+
 # Levels with enough distinct held-out problems, and of the long tasks every third or fourth.
 LEVELS = {
     "countdown": (4,),
@@ -350,4 +398,4 @@ def draw_gains(points, k, reach, regimes):
     save(figure, "weaker_start")
 
 
-CLAIMS = (expansion, temperature, resets, weaker_start)
+CLAIMS = (expansion, bound, temperature, resets, weaker_start)

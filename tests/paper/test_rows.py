@@ -417,6 +417,39 @@ def test_the_siblings_have_one_budget(written, tmp_path, monkeypatch):
         assert world.trained[run] == (ppo, ppo.Settings(run=str(tmp_path / run), **more, **common))
 
 
+@WORLDS
+def test_the_rows_of_breadth(n, written, tmp_path):
+    world = Known(tmp_path, n)
+    found = rows_of(claims_limit.breadth, world)
+    once = {"base": world.p(BASE, 1), "GRPO": world.p(RL, 1)}  # accuracies (S, P)
+    low, high = (gain(once["GRPO"] >= tau, once["base"] >= tau) for tau in (1 / N, 0.5))
+    assert found == [
+        ("Cover@0.00391, RL − base", text(low), said(low, -1)),
+        ("Cover@0.5, RL − base", text(high), said(high, +1)),
+    ]
+    lines = [
+        [name, i / 100, *mean_of(p >= i / 100 - 1e-9)]
+        for name, p in once.items()
+        for i in range(1, 101)
+    ]
+    check_table(written["breadth"], ["model", "tau", "cover", "low", "high"], lines)
+
+
+def test_pass_at_k_is_a_mean_of_cover():
+    """k ∫₀¹ (1 − τ)^(k−1) Cover@τ dτ = E[1 − (1 − ρ)^k], by a sum over fine steps of τ."""
+    rho = np.random.default_rng(0).beta(0.3, 0.8, size=50)
+    edges = np.linspace(0, 1, 100_001)
+    middle = (edges[1:] + edges[:-1]) / 2
+    covered = (rho[:, None] >= middle).mean(axis=0)
+    for k in (1, 3, 20):
+        integral = k * ((1 - middle) ** (k - 1) * covered).mean()
+        assert integral == pytest.approx((1 - (1 - rho) ** k).mean(), abs=1e-4)
+    np.testing.assert_array_equal(
+        claims_limit.cover(np.array([0.3, 0.29, 0.31]), claims_limit.TAUS[29]), [True, False, True]
+    )
+    assert claims_limit.TAUS[29] == pytest.approx(0.3)
+
+
 VARIANTS = {
     "G = 8": dict(group=8),
     "G = 32": dict(group=32),
@@ -465,6 +498,48 @@ def test_the_rows_of_rollouts(n, written, tmp_path):
 
 
 HOT = {"countdown": (1.23951, 1.5), "carry": (0.87654, 1.75)}  # of each seed
+
+
+@WORLDS
+def test_the_rows_of_bound(n, written, tmp_path):
+    world = Known(tmp_path, n)
+    found = rows_of(claims_prorl.bound, world)
+    runs = {
+        ("countdown", "base"): BASE,
+        ("countdown", "RL"): RL,
+        ("carry", "base"): "carry-base-s{}",
+        ("carry", "RL"): "carry-prorl-s{}",
+    }
+    lines, above, first = [], {}, {}
+    for (task, name), run in runs.items():
+        p = {k: mean_of(world.p(run, k, task)) for k in KS}
+        rho = world.p(run, 1, task)
+        wrong_twice = [(1 - r) * (N * (1 - r) - 1) / (N - 1) for r in rho.flatten()]
+        at_most = {k: 1 - np.mean(wrong_twice) ** (k / 2) for k in KS}
+        lines += [[task, name, k, *p[k], at_most[k]] for k in KS]
+        above[f"{task} {name}"] = max(p[k][1] - at_most[k] for k in KS[1:])
+        first[f"{task} {name}"] = at_most[1] - p[1][0]
+    header = ["task", "model", "k", "pass_at_k", "low", "high", "bound"]
+    check_table(written["bound"], header, lines)
+    texts = [
+        ", ".join(f"{of} {x:+.3f}" for of, x in found.items()).replace("-", "−")
+        for found in (above, first)
+    ]
+    assert [row[1:] for row in found] == [
+        (texts[0], holds(max(above.values()) <= 0)),
+        (texts[1], holds(min(first.values()) < 0)),
+    ]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 16])
+def test_the_bound_of_prorl_holds_from_k_2_on(k):
+    """By simulation: many sets of problems. At k = 1 the same formula is below pass@1."""
+    rng = np.random.default_rng(k)
+    for a, b in rng.uniform(0.1, 3, size=(200, 2)):
+        rho = rng.beta(a, b, size=40)
+        at_most = 1 - ((1 - rho.mean()) ** 2 + rho.var()) ** (k / 2)
+        gap = at_most - np.mean(1 - (1 - rho) ** k)
+        assert gap > -1e-12 if k >= 2 else gap < 0
 
 
 @WORLDS
