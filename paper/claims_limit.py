@@ -237,7 +237,7 @@ def breadth(lab):
 
 
 def cover(accuracies, tau):
-    """Whether a problem is solved in at least the share τ of its samples. Accuracies are rounded."""
+    """Whether a problem is solved in at least the share τ of its samples. Rounding is allowed."""
     return accuracies >= tau - 1e-9
 
 
