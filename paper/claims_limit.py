@@ -356,6 +356,53 @@ def rollouts(lab):
     ]
 
 
+HOW = ((0.6, 0.95), (0.6, 1.0), (0.8, 1.0), (1.0, 1.0), (1.2, 1.0), (1.4, 1.0))  # T, top-p
+
+
+def sampling(lab):
+    """The way of sampling does not decide: base and RL, each at its best temperature (countdown)
+
+    The paper samples at temperature 0.6 with top-p 0.95.
+    """
+    models, n = lab.pairs("countdown"), lab.ks[-1]
+    found = {
+        how: dict(zip(("base", "GRPO"), lab.curves(models, "countdown", None, *how), strict=True))
+        for how in HOW
+    }
+    rows = [
+        [name, *how, *interval(of[:, :, 0]), *interval(of[:, :, -1])]
+        for how, both in found.items()
+        for name, of in both.items()
+    ]
+    columns = ["model", "temperature", "top_p", *with_ends("pass_at_1", f"pass_at_{n}")]
+    write("sampling", columns, rows)
+    figure, both = panels(2, figsize=(9, 3.6))
+    for axes, k, j in zip(both, (1, n), (0, -1), strict=True):
+        for name in ("base", "GRPO"):
+            x = [temperature for temperature, top_p in HOW if top_p == 1]
+            points = np.array([interval(found[t, 1.0][name][:, :, j]) for t in x])
+            draw_with_band(axes, x, *points.T, name)
+        axes.set(xlabel="temperature", ylabel=f"pass@{k}", ylim=(0, 1.02))
+        axes.set_title(f"95 % intervals over {over(found[HOW[0]]['base'])}", fontsize=9)
+        axes.legend(fontsize=8)
+    save(figure, "sampling")
+
+    def at_best(name, j):
+        """The curves of a model at the temperature and top-p with the highest pass@k."""
+        how = max(HOW, key=lambda how: found[how][name][:, :, j].mean())
+        return found[how][name][:, :, j], f"{name} at T = {how[0]:g}, top-p {how[1]:g}"
+
+    lines = []
+    for k, j, sign, theirs in ((1, 0, +1, "above 0"), (n, -1, -1, "below 0")):
+        (of_rl, best_rl), (of_base, best) = at_best("GRPO", j), at_best("base", j)
+        claim = f"pass@{k}, RL − base, each where its pass@{k} is highest"
+        gain = difference(of_rl, of_base)
+        lines.append(judged("Table 4", claim, theirs, gain, sign, f"; {best_rl}, {best}"))
+    of_base, of_rl = (found[HOW[0]][name][:, :, -1] for name in ("base", "GRPO"))
+    claim = f"pass@{n}, RL − base, at the paper's temperature 0.6 and top-p 0.95"
+    return [*lines, judged("Table 4", claim, "below 0", difference(of_rl, of_base), -1)]
+
+
 def at_base_entropy(lab, task):
     """The RL model of a task, sampled at the temperature that gives it the base's entropy: that
     temperature of each seed, the mean entropies (3,) of base, RL, and RL at that temperature, and
@@ -515,4 +562,14 @@ def draw_search_trees(samples):
     tree.draw_trees(trees, PICTURES / "search_tree.png")
 
 
-CLAIMS = (crossing, training, breadth, siblings, rollouts, entropy, distillation, search_tree)
+CLAIMS = (
+    crossing,
+    training,
+    breadth,
+    siblings,
+    rollouts,
+    sampling,
+    entropy,
+    distillation,
+    search_tree,
+)

@@ -169,13 +169,14 @@ class Lab:
                 script.train(settings)
         return directory
 
-    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0):
+    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0, top_p=1.0):
         """The samples of a run on held-out problems, [[row, …] of each problem], which are sampled
         now unless they are there. levels: a tuple; None for the task's own.
         """
         levels = levels or TASKS[task].test_levels
         name = "-".join(directory.relative_to(self.runs).parts)
         name += f"-{task}-{level_name(levels)}-T{temperature}-seed{seed}"
+        name += f"-top-p-{top_p}" if top_p < 1 else ""
         out, changed = self.runs / "samples" / name, (directory / "checkpoint.pt").stat().st_mtime
         table = out / "passk.csv"
         with self.alone(name):
@@ -187,6 +188,7 @@ class Lab:
                     problems=self.scale.problems,
                     samples=self.scale.samples,
                     temperature=temperature,
+                    top_p=top_p,
                     seed=seed,
                     device=self.device,
                     dtype=self.dtype,
@@ -202,11 +204,11 @@ class Lab:
         """[[row, …] of each problem] -> (P, K)"""
         return passk.curve(len(rows[0]), correct(rows), self.ks)
 
-    def curves(self, models_of_seed, task, levels=None, temperature=1.0):
+    def curves(self, models_of_seed, task, levels=None, temperature=1.0, top_p=1.0):
         """pass@k of several models. models_of_seed: {seed: [run, …]} -> (S, P, K) for each model"""
         found = [
             [
-                self.pass_at_k(self.evaluate(model, task, levels, temperature, seed))
+                self.pass_at_k(self.evaluate(model, task, levels, temperature, seed, top_p))
                 for model in models
             ]
             for seed, models in models_of_seed.items()

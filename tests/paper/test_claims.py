@@ -62,7 +62,7 @@ class World(Lab):
             return np.where((problem >= 95) & ("distill" not in name), 0.0, 0.97)
         return np.full(P, SOLVED_BY_RL[task])
 
-    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0):
+    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0, top_p=1.0):
         name, _, step = "/".join(directory.relative_to(self.runs).parts).partition("/step-")
         level = levels and level_name(levels)
         draw = f"{name} {step} {task} {level} {temperature} {seed}"

@@ -86,11 +86,13 @@ def test_samples_are_taken_again_only_if_the_run_is_newer(lab, sampled):
     table.unlink()
     lab.evaluate(run, "carry")
     assert len(sampled.calls) == 3, "sampling did not finish"
-    for other in (dict(seed=1), dict(temperature=0.5), dict(levels=(3,)), dict(task="chain")):
+    others = (dict(temperature=0.5), dict(levels=(3,)), dict(task="chain"), dict(top_p=0.9))
+    for other in (dict(seed=1), *others):
         lab.evaluate(run, **dict(task="carry") | other)
+    assert sampled.calls[-1].top_p == 0.9
     lab.evaluate(run / "step-10", "carry")
-    assert len(sampled.calls) == 8
-    assert len({call.out for call in sampled.calls}) == 6
+    assert len(sampled.calls) == 9
+    assert len({call.out for call in sampled.calls}) == 7
 
 
 @pytest.mark.parametrize("size", [(5, 8), (4, 9), (8, 4)])
@@ -104,7 +106,7 @@ def test_curves_are_by_model_seed_problem_and_k(lab, monkeypatch):
     """Each model of a seed is sampled with that seed. pass@k is from the correct samples only."""
     asked = []
 
-    def evaluate(directory, task, levels, temperature, seed):
+    def evaluate(directory, task, levels, temperature, seed, top_p):
         asked.append((directory, task, levels, temperature, seed))
         c = {("b", 3): (0, 1, 2, 8), ("b", 5): (1, 1, 1, 1)}.get((directory, seed), (8, 0, 0, 0))
         return [[{"reward": 1.0 if j < right else 0.5} for j in range(8)] for right in c]

@@ -61,9 +61,10 @@ class Known(Lab):
         rng = drawn_by(self.world, name, task, levels and level_name(levels), temperature, seed)
         return rng.choice(COUNTS, P).tolist()
 
-    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0):
+    def evaluate(self, directory, task, levels=None, temperature=1.0, seed=0, top_p=1.0):
         name = self.name(directory)
         self.asked.append((name, task, levels, temperature, seed))
+        temperature = temperature if top_p == 1 else f"{temperature}, {top_p}"
         c, rng = self.c(name, task, levels, temperature, seed), drawn_by(self.world, name, seed)
         nats, most = rng.random(), rng.integers(2, 9)
         draw = f"{name} T{temperature} s{seed}"
@@ -495,6 +496,48 @@ def test_the_rows_of_rollouts(n, written, tmp_path):
         common = dict(base=str(tmp_path / BASE.format(5)), seed=5, steps=40, problems=6)
         common |= dict(eval_every=20, lr=1.5e-4, run=str(tmp_path / run))
         assert world.trained[run] == (grpo, grpo.Settings(**options, **common))
+
+
+HOW = {0.6: 1, 0.8: 1, 1.0: 1, 1.2: 1, 1.4: 1, "0.6, 0.95": 0.95}  # top-p
+
+
+@WORLDS
+def test_the_rows_of_sampling(n, written, tmp_path):
+    world = Known(tmp_path, n)
+    found = rows_of(claims_limit.sampling, world)
+    p = {
+        (name, how, k): world.p(run, k, temperature=how)
+        for name, run in (("base", BASE), ("GRPO", RL))
+        for how in HOW
+        for k in KS
+    }
+
+    def best(name, k):
+        how = max(("0.6, 0.95", 0.6, 0.8, 1.0, 1.2, 1.4), key=lambda how: p[name, how, k].mean())
+        temperature = 0.6 if how == "0.6, 0.95" else how
+        return p[name, how, k], f"{name} at T = {temperature:g}, top-p {HOW[how]:g}"
+
+    expected = []
+    for k, sign in ((1, +1), (N, -1)):
+        (of_rl, at_rl), (of_base, at_base) = best("GRPO", k), best("base", k)
+        x = gain(of_rl, of_base)
+        claim = f"pass@{k}, RL − base, each where its pass@{k} is highest"
+        expected.append((claim, f"{text(x)}; {at_rl}, {at_base}", said(x, sign)))
+    x = gain(p["GRPO", "0.6, 0.95", N], p["base", "0.6, 0.95", N])
+    claim = "pass@256, RL − base, at the paper's temperature 0.6 and top-p 0.95"
+    assert found == [*expected, (claim, text(x), said(x, -1))]
+    lines = [
+        [
+            name,
+            how if HOW[how] == 1 else 0.6,
+            HOW[how],
+            *(mean_of(p[name, how, 1]) + mean_of(p[name, how, N])),
+        ]
+        for how in ("0.6, 0.95", 0.6, 0.8, 1.0, 1.2, 1.4)
+        for name in ("base", "GRPO")
+    ]
+    ends = [f"pass_at_{k}{end}" for k in (1, N) for end in ("", "_low", "_high")]
+    check_table(written["sampling"], ["model", "temperature", "top_p", *ends], lines)
 
 
 HOT = {"countdown": (1.23951, 1.5), "carry": (0.87654, 1.75)}  # of each seed
