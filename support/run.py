@@ -25,6 +25,7 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from support.distributed import largest, local_rank, processes, rank, wait_for_all
 from support.files import append, flush_to_disk, lock, make_directory, unlock, whole_file
 from support.seeds import rng_for, seed_for
 from support.settings import DeviceSettings, fail, flag, option, typed
@@ -133,6 +134,12 @@ def pick_device(name):
         name = next(d for d in ("cuda", "mps", "cpu") if available[d])
     if not available[name]:
         fail(f"--device {name}: there is none on this machine")
+    if processes() > 1 and name == "mps":
+        fail("several processes need --device cuda or --device cpu")
+    if processes() > 1 and name == "cuda":
+        if local_rank() >= torch.cuda.device_count():
+            fail(f"--nproc-per-node is more than the {torch.cuda.device_count()} GPUs there are")
+        torch.cuda.set_device(local_rank())
     return torch.device(name)
 
 
@@ -269,6 +276,7 @@ class Run:
         self.rng = rng_for(f"problems of {settings.script}", settings.seed)
         self.step, self.signal, self.saving_soon, self.bar = 0, None, False, None
         torch.manual_seed(seed_for(f"samples of {settings.script}", settings.seed))
+        wait_for_all()  # each has seen the directory as it was
         make_directory(self.directory)
         lock(self.directory, settings.command())
         if saved is None:
@@ -281,7 +289,7 @@ class Run:
 
     def _start_afresh(self):
         old = [self.directory / "checkpoint.pt", *self.directory.glob("step-*/checkpoint.pt")]
-        for path in old:  # --overwrite removes only what a run writes
+        for path in old if rank() == 0 else ():  # --overwrite removes only what a run writes
             path.unlink(missing_ok=True)
         for name in ("metrics.csv", "samples.txt"):
             with whole_file(self.directory / name):
@@ -303,7 +311,8 @@ class Run:
                 fail(f"{path} is gone: the run cannot resume without it")
             if path.stat().st_size < size:
                 fail(f"{path} has lost its end: the run cannot resume from it, only --overwrite")
-            os.truncate(path, size)
+            if rank() == 0:
+                os.truncate(path, size)
 
     def steps(self):
         """The step numbers still to be done, with a progress bar. Saves every `--save-every`
@@ -333,7 +342,8 @@ class Run:
             unlock(self.directory)
 
     def _save_if_due(self, total):
-        stopping = self.signal  # read once: a signal that comes later is seen after the next step
+        # Read once: a signal that comes later is seen after the next step.
+        stopping = int(largest(self.signal or 0))
         if self.keeps(self.step):  # first, or a kill between both would lose it for good
             make_directory(self.directory / f"step-{self.step}")
             self.save(self.directory / f"step-{self.step}")
@@ -364,6 +374,8 @@ class Run:
         """
         if not math.isfinite(metrics["grad_norm"]):
             self._diverged(f"at step {step} the gradient is not finite")
+        if rank() > 0:
+            return
         row = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in metrics.items()}
         row = {"step": step} | row
         text = io.StringIO(newline="")
@@ -390,12 +402,17 @@ class Run:
 
     def save(self, directory):
         """Write the checkpoint, and before it everything that it speaks of. Parameters that are not
-        finite are never saved.
+        finite are never saved. No process continues before the checkpoint is written.
         """
-        kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
         states = {name: item.state_dict() for name, item in self.tracked.items()}
         if wrong := not_finite(states):
             self._diverged(f"after step {self.step} {wrong} is not finite")
+        if rank() == 0:
+            self._write_checkpoint(directory, states)
+        wait_for_all()
+
+    def _write_checkpoint(self, directory, states):
+        kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
         sizes = {}
         for name in ("metrics.csv", "samples.txt"):
             flush_to_disk(self.directory / name)
