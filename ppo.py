@@ -381,12 +381,13 @@ def step_metrics(batch, score, fixed, beta, tally, settings):
     }
 
 
-def pretraining_term(policy, corpus, device, texts=64):
-    """L_ptx on 64 demonstrations, or of several processes each one's part of it"""
-    prompts, completions = map(share, pretrain.random_batch(corpus, texts, device))
+def pretraining_term(policy, corpus, device):
+    """L_ptx on 64 demonstrations. Of several processes each returns its part of the mean."""
+    texts = pretrain.random_batch(corpus, 64, device)
+    prompts, completions = map(share, texts)
     logits = policy.at_states(prompts, completions)
     L_ptx = pretraining_loss(logits, completions, completions != PAD)
-    return L_ptx * len(prompts) / texts
+    return L_ptx * len(prompts) / len(texts[0])
 
 
 # --------------------------------------------------------------------------------------------------
