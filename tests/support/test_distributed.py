@@ -1,5 +1,5 @@
-"""Several processes compute what one computes. Four processes are started once (`together.work`),
-and torchrun three times.
+"""Several processes compute what one computes. Groups of two and of four processes are started once
+each, and torchrun three times.
 """
 
 import os
@@ -17,26 +17,33 @@ from together import LEARNING, PRETRAIN, STEPS, steps_and_samples, work
 import grpo
 import pretrain
 
-GROUPS = {4: range(4), 2: range(2)}  # the processes of each group
+GROUPS = (2, 4)  # numbers of processes
+
+
+def together(place, n, runs_too):
+    """What each of n processes did."""
+    how = "fork" if sys.platform == "linux" else "spawn"  # a fork need not import torch
+    torch.multiprocessing.start_processes(work, (n, place, runs_too), n, start_method=how)
+    return [torch.load(place / f"of {rank} of {n}") for rank in range(n)]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """{n: what each of n processes did}"""
+    return {n: together(tmp_path_factory.mktemp("steps"), n, runs_too=False) for n in GROUPS}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Where the processes have left what they did."""
-    place = tmp_path_factory.mktemp("together")
-    torch.multiprocessing.spawn(work, (place,), nprocs=4)
+    """Where two processes have left toy runs of every script."""
+    place = tmp_path_factory.mktemp("runs")
+    together(place, 2, runs_too=True)
     return place
 
 
 @pytest.fixture(scope="module")
 def alone():
     return steps_and_samples()
-
-
-@pytest.fixture(scope="module")
-def done(place):
-    """{n: what each of n processes did}"""
-    return {n: [torch.load(place / f"of {i} of {n}") for i in ranks] for n, ranks in GROUPS.items()}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -181,7 +188,7 @@ grpo.main()
 
 def test_a_killed_process_ends_the_job_with_one_message(place, tmp_path):
     (tmp_path / "deadly.py").write_text(DEADLY)
-    where = ["--standalone", "--nproc-per-node", 3, "--", tmp_path / "deadly.py"]
+    where = ["--standalone", "--nproc-per-node", 2, "--", tmp_path / "deadly.py"]
     job = torchrun(*where, *settings(place / "base", tmp_path / "run", 500))
     out, err = job.communicate(timeout=300)
     assert job.returncode != 0
