@@ -6,6 +6,7 @@
                 checkpoint.pt   everything that `--resume` needs to continue bit for bit (on a CPU)
                 .lock           keeps other processes out
                 step-N/         with --keep-every: the checkpoint of step N, a run of its own
+                tensorboard/    with --tensorboard: the numbers of metrics.csv
 
 A checkpoint is written to a temporary name and then renamed, so a killed run leaves a whole one.
 It records how long metrics.csv and samples.txt were. `--resume` cuts them back to that length.
@@ -48,6 +49,7 @@ class RunSettings(DeviceSettings):
     keep_every: int | None = option(
         None, "steps between checkpoints that are kept in RUN/step-N", low=1, may_change=True
     )
+    tensorboard: bool = option(False, "also write the metrics to RUN/tensorboard", may_change=True)
 
     def settle(self):
         if self.resume and self.overwrite:
@@ -250,6 +252,15 @@ def restore_random_states(states, rng):
         torch.cuda.set_rng_state(states["cuda"])
 
 
+def summary_writer():
+    """The class that `--tensorboard` writes with."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        fail("--tensorboard needs a package: pip install -e '.[tensorboard]'")
+    return SummaryWriter
+
+
 # --------------------------------------------------------------------------------------------------
 # The run
 
@@ -279,16 +290,21 @@ class Run:
         wait_for_all()  # each has seen the directory as it was
         make_directory(self.directory)
         lock(self.directory, settings.command())
+        writer = summary_writer() if settings.tensorboard and rank() == 0 else None
         if saved is None:
             self._start_afresh()
         else:
             self._continue_from(saved)
+        # purge_step hides what a killed run has written of the steps that are done again.
+        about = dict(log_dir=self.directory / "tensorboard", purge_step=self.step, flush_secs=10)
+        self.board = writer(**about) if writer else None
         config = {k: "inf" if v == math.inf else v for k, v in asdict(settings).items()}
         with whole_file(self.directory / "config.json") as file:
             file.write(json.dumps({"script": settings.script} | config, indent=2) + "\n")
 
     def _start_afresh(self):
         old = [self.directory / "checkpoint.pt", *self.directory.glob("step-*/checkpoint.pt")]
+        old += self.directory.glob("tensorboard/events*")
         for path in old if rank() == 0 else ():  # --overwrite removes only what a run writes
             path.unlink(missing_ok=True)
         for name in ("metrics.csv", "samples.txt"):
@@ -339,6 +355,8 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if self.board:
+                self.board.close()
             unlock(self.directory)
 
     def _save_if_due(self, total):
@@ -384,6 +402,10 @@ class Run:
             writer.writeheader()
         writer.writerow(row)
         append(self.directory / "metrics.csv", text.getvalue())
+        if self.board:
+            for name, value in metrics.items():
+                if isinstance(value, (int, float)):
+                    self.board.add_scalar(name, value, step)
         shown = (f"{k} {metrics[k]:.3g}" for k in show if metrics[k] is not None)
         self.bar.set_postfix_str(" ".join(shown), refresh=False)
 
