@@ -45,6 +45,7 @@ from support.batches import (
     weighted_sum,
     whiten,
 )
+from support.distributed import summed
 from support.levels import level_option
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
 from support.settings import option
@@ -444,14 +445,15 @@ def reference_logp(reference, batch, temperature, everything):
     If not `everything`, the KL is only logged. Then one micro-batch is enough, and elsewhere π_ref
     is set to π_old.
     """
-    logp_ref, seen = batch.logp.clone(), torch.zeros_like(batch.mask)
+    logp_ref, seen = torch.zeros_like(batch.logp), torch.zeros_like(batch.logp)
     problems = torch.arange(len(logp_ref), device=logp_ref.device)
     for b in micro_batches(problems, logp_ref.shape[1], MICRO_BATCH):
         logp_ref[b] = completion_logp(reference, batch.select(b), temperature)
-        seen[b] = batch.mask[b]
+        seen[b] = batch.mask[b].to(seen.dtype)
         if not everything:
             break
-    return logp_ref, seen
+    logp_ref, seen = summed(logp_ref), summed(seen) > 0
+    return torch.where(seen, logp_ref, batch.logp), seen
 
 
 def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
@@ -500,7 +502,7 @@ def policy_step(policy, reference, optimizer, batch, rewards, algorithm, setting
             ratio = algorithm.ratio(logp, logp_old, batch.mask[b])  # again, for the log
             tally.add_ratio(ratio, advantage[b], batch.mask[b], eps_low, eps_high)
             tally.add(objective=objective)
-        tally.add(grad_norm=optimizer_step(optimizer, policy))
+        tally.add_once(grad_norm=optimizer_step(optimizer, policy))
     return step_metrics(batch, rewards, logp_ref, seen, tally, settings)
 
 

@@ -18,6 +18,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.distributed import processes, rank
 from support.files import make_directory, one_line_if_not_writable
 from support.intervals import difference, interval
 from support.levels import level_name, level_option
@@ -142,15 +143,21 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
     """
     generator = generator_for("evaluation", seed, next(model.parameters()).device)
     correct = []
-    for problem in tqdm(problems, f"{name}, {n} samples each", unit="problem", **bar_options()):
-        batch = sample_completions(model, task, [problem], n, temperature, top_p, generator)
-        correct.append(int(batch.correct.sum()))
-        columns = (batch.rewards[0], batch.logp[0].sum(dim=-1), batch.lengths[0])  # each (n,)
-        columns = map(torch.Tensor.tolist, columns)
-        row = {"model": name, "task": task.name, "level": problem.level, "prompt": problem.prompt}
-        for text, reward, logp, length in zip(batch.texts[0], *columns, strict=True):
-            row |= {"completion": text, "reward": reward, "logp": round(logp, 4), "tokens": length}
-            file.write(json.dumps(row) + "\n")
+    bar = {"total": len(problems), "desc": f"{name}, {n} samples each", "unit": "problem"}
+    with tqdm(**bar | bar_options()) as bar:
+        for i in range(0, len(problems), processes()):  # each process samples one of them
+            some = problems[i : i + processes()]
+            batch = sample_completions(model, task, some, n, temperature, top_p, generator)
+            correct += batch.correct.sum(dim=1).tolist()
+            columns = (batch.rewards, batch.logp.sum(dim=-1), batch.lengths)  # each (b, n)
+            columns = (batch.texts, *map(torch.Tensor.tolist, columns))
+            for p, *of_problem in zip(some, *columns, strict=True):
+                row = {"model": name, "task": task.name, "level": p.level, "prompt": p.prompt}
+                for text, reward, logp, tokens in zip(*of_problem, strict=True):
+                    row |= {"completion": text, "reward": reward}
+                    row |= {"logp": round(logp, 4), "tokens": tokens}
+                    file.write(json.dumps(row) + "\n")
+            bar.update(len(some))
     return np.array(correct)
 
 
@@ -163,10 +170,12 @@ def evaluate_runs(settings):
     make_directory(out)
     counts = {}
     partial = out / "samples.partial.jsonl"  # stays after Ctrl-C; earlier results stay too
-    with one_line_if_not_writable(partial), open(partial, "w", encoding="utf-8") as file:
+    to = partial if rank() == 0 else os.devnull
+    with one_line_if_not_writable(partial), open(to, "w", encoding="utf-8") as file:
         for name, model in zip(names, models, strict=True):
             counts[name] = evaluate(model, name, *sampling, file)
-    os.replace(partial, out / "samples.jsonl")
+    if rank() == 0:
+        os.replace(partial, out / "samples.jsonl")
     what = f"{len(problems)} held-out problems, {n} samples each"
     print(f"{what}, temperature {settings.temperature:g}; each completion: {out}/samples.jsonl")
     report(counts, n, task.name, level_name(settings.level), out)

@@ -58,6 +58,7 @@ from support.batches import (
     weighted_sum,
     whiten,
 )
+from support.distributed import share, summed
 from support.levels import level_option
 from support.optimizers import MuonAndAdamW
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
@@ -312,6 +313,7 @@ def evaluate_rollout(critic, reference, batch, score, beta, settings):
         for b in micro_batches(problems, mask.shape[1], MICRO_BATCH):
             logp_ref[b] = completion_logp(reference, batch.select(b), settings.temperature)
             values[b] = critic.at_states(batch.prompts[b], batch.completions[b]).squeeze(-1)
+    logp_ref, values = summed(logp_ref), summed(values)
     kl = torch.where(mask, sampled_kl(batch.logp, logp_ref), 0.0)
     values = torch.where(mask, values, 0.0)
     rewards = token_rewards(kl, score, mask, beta)
@@ -362,7 +364,7 @@ def ppo_step(policy, critic, reference, optimizer, batch, score, beta, settings,
             L_ptx = 0.0  # (14) has it once per minibatch: it went in with the first part
             tally.add(**parts)
             tally.add_ratio(ratio, advantage[b], batch.mask[b], settings.eps, settings.eps)
-        tally.add(grad_norm=optimizer_step(optimizer, policy, critic))
+        tally.add_once(grad_norm=optimizer_step(optimizer, policy, critic))
     return step_metrics(batch, score, fixed, beta, tally, settings)
 
 
@@ -380,10 +382,12 @@ def step_metrics(batch, score, fixed, beta, tally, settings):
 
 
 def pretraining_term(policy, corpus, device):
-    """L_ptx on 64 demonstrations"""
-    prompts, completions = pretrain.random_batch(corpus, 64, device)
+    """L_ptx on 64 demonstrations. Of several processes each returns its part of the mean."""
+    texts = pretrain.random_batch(corpus, 64, device)
+    prompts, completions = map(share, texts)
     logits = policy.at_states(prompts, completions)
-    return pretraining_loss(logits, completions, completions != PAD)
+    L_ptx = pretraining_loss(logits, completions, completions != PAD)
+    return L_ptx * len(prompts) / len(texts[0])
 
 
 # --------------------------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.batches import optimizer_step
+from support.batches import micro_batches, optimizer_step
+from support.distributed import summed
 from support.levels import level_name, level_option
 from support.optimizers import MuonAndAdamW
 from support.run import (
@@ -137,12 +138,13 @@ def train_step(model, optimizer, batches):
     total = 0.0
     for prompts, completions in batches:
         longest = int((completions != PAD).sum(dim=-1).max())
-        rows = MICRO_BATCH[prompts.device.type]
-        for x, y in zip(prompts.split(rows), completions[..., :longest].split(rows), strict=True):
+        rows = torch.arange(len(prompts), device=prompts.device)
+        for b in micro_batches(rows, 1, MICRO_BATCH):
+            x, y = prompts[b], completions[b, :, :longest]
             loss = next_token_loss(model.at_states(x, y), y, y != PAD) / tokens
             loss.backward()
             total += loss.detach()
-    return total.item(), optimizer_step(optimizer, model).item()
+    return summed(float(total)), optimizer_step(optimizer, model).item()
 
 
 def learning_rate(step, steps, peak):

@@ -26,7 +26,7 @@ import copy
 import math
 from dataclasses import dataclass
 
-from support.batches import Tally, optimizer_step
+from support.batches import Tally, micro_batches, optimizer_step
 from support.levels import level_option
 from support.run import Run, RunSettings, checkpoint_to_resume, ensure, parse, pick_device
 from support.seeds import generator_for, rng_for, seed_for
@@ -185,9 +185,9 @@ def pair_scores(model, pairs):
 
 def train_step(model, optimizer, pairs):
     """One step on n pairs -> mean loss, share of pairs in the right order, gradient norm."""
-    tally, rows = Tally(), MICRO_BATCH[pairs.prompts.device.type]
-    for i in range(0, len(pairs), rows):
-        score_w, score_l = pair_scores(model, pairs[i : i + rows]).unbind(dim=1)
+    tally, rows = Tally(), torch.arange(len(pairs), device=pairs.prompts.device)
+    for b in micro_batches(rows, 1, MICRO_BATCH):
+        score_w, score_l = pair_scores(model, pairs[b]).unbind(dim=1)
         loss = bradley_terry_loss(score_w, score_l).sum() / len(pairs)
         loss.backward()
         tally.add(loss=loss, right=(score_w > score_l).sum())

@@ -7,6 +7,7 @@ This file encodes problems, decodes completions and asks the task for their rewa
 
 from dataclasses import dataclass, fields, replace
 
+from support.distributed import collected, own_stream, share
 from support.seeds import generator_for
 from support.tokenizer import PAD, decode, encode
 
@@ -86,16 +87,17 @@ def sample_completions(
     """
     device, max_tokens = next(model.parameters()).device, max_tokens or task.max_tokens
     rows = ROWS_AT_ONCE[device.type]  # memory is bounded, whatever B and G are
-    at_once, parts = max(1, rows // G), []
-    for i in range(0, len(problems), at_once):
-        some, groups = problems[i : i + at_once], []
+    at_once, parts, mine = max(1, rows // G), [], share(problems)
+    generator = own_stream(generator, device)
+    for i in range(0, len(mine), at_once):
+        some, groups = mine[i : i + at_once], []
         prompts = encode_prompts(task, some, device)
         for g in range(0, G, rows):
             size = min(rows, G - g)
             s = sample_tokens(model, prompts, size, max_tokens, temperature, top_p, generator)
             groups.append(verify_samples(task, some, prompts, s))
         parts.append(concatenate(groups, dim=1))
-    return concatenate(parts)
+    return concatenate(collected(parts, device))
 
 
 def verify_samples(task, problems, prompts, samples):

@@ -20,6 +20,7 @@ completion that does not end. Each completion is sampled, used once and thrown a
 from dataclasses import dataclass
 
 from support.batches import Tally, check_minibatches, micro_batches, minibatches, optimizer_step
+from support.distributed import summed
 from support.levels import level_option
 from support.optimizers import MuonAndAdamW
 from support.run import Run, RunSettings, checkpoint_to_resume, parse, pick_device
@@ -77,10 +78,10 @@ def value_step(critic, optimizer, batch, score, parts):
             loss.backward()
             values[b] = predicted.detach()
             tally.add(value_loss=loss)
-        tally.add(grad_norm=optimizer_step(optimizer, critic))
+        tally.add_once(grad_norm=optimizer_step(optimizer, critic))
     return rollout_metrics(batch) | {
         "value_loss": tally.sum("value_loss") / parts,
-        "explained_variance": explained_variance(values, target, mask),
+        "explained_variance": explained_variance(summed(values), target, mask),
         "grad_norm": tally.sum("grad_norm") / parts,
     }
 

@@ -4,6 +4,8 @@ Tensors are (B, G, T): B problems, G completions of each, T tokens. A minibatch 
 a set of problems, so it is an index into the first axis.
 """
 
+from support.distributed import largest, processes, rank, share, sum_gradients, summed
+
 import torch
 
 
@@ -55,24 +57,33 @@ def minibatches(B, epochs, parts, device):
 
 
 def check_minibatches(settings):
-    """ValueError if there are more minibatches than problems: a minibatch has whole groups."""
-    if settings.minibatches > settings.problems:
-        wanted, there = settings.minibatches, settings.problems
+    """ValueError if there are more minibatches than problems: a minibatch has whole groups, at
+    least one for each process.
+    """
+    wanted, there = settings.minibatches, settings.problems
+    if wanted > there:
         raise ValueError(f"--minibatches {wanted} is more than the {there} problems of a rollout")
+    if wanted * processes() > there:
+        raise ValueError(
+            f"--problems {there} is not one for each of {processes()} processes in each minibatch"
+        )
 
 
 def micro_batches(problems, G, rows):
     """Cut the indices of problems (b,) in parts of at most `rows` completions, G of each problem.
-    One part goes through the model at once. rows: {device type: number}
+    One part goes through the model at once. rows: {device type: number}. Of several processes each
+    gets the parts of its share of the problems.
     """
+    problems = share(problems)
     if len(problems):
         yield from problems.split(max(1, rows[problems.device.type] // G))
 
 
 def optimizer_step(optimizer, model, *others):
-    """Clip the gradient of each model to norm 1, take a step, clear the gradients. Returns the
-    norm of the first model's gradient before clipping.
+    """Sum the gradients of all processes, clip that of each model to norm 1, take a step, clear the
+    gradients. Returns the norm of the first model's gradient before clipping.
     """
+    sum_gradients(model, *others)
     norm, *_ = [torch.nn.utils.clip_grad_norm_(m.parameters(), 1.0) for m in (model, *others)]
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
@@ -81,7 +92,8 @@ def optimizer_step(optimizer, model, *others):
 
 class Tally:
     """Sums up what is to be logged over the micro-batches and minibatches of one step. Values stay
-    tensors until they are asked for, so that an accelerator is not made to wait.
+    tensors until they are asked for, so that an accelerator is not made to wait. Then they are
+    summed over the processes too.
     """
 
     def __init__(self):
@@ -91,6 +103,11 @@ class Tally:
         for name, value in values.items():
             value = value.detach() if isinstance(value, torch.Tensor) else torch.tensor(value)
             self.values.setdefault(name, []).append(value)
+
+    def add_once(self, **values):
+        """Values that are the same in all processes."""
+        if rank() == 0:
+            self.add(**values)
 
     def add_ratio(self, ratio, advantage, mask, eps_low, eps_high):
         """What the clip does to the tokens in the mask. A clipped token is one whose push has
@@ -105,7 +122,7 @@ class Tally:
         )
 
     def sum(self, name):
-        return sum(value.item() for value in self.values.get(name, ()))
+        return summed(sum(value.item() for value in self.values.get(name, ())))
 
     def means(self, steps, *names):
         """The sum of each named value, divided by the number of optimizer steps."""
@@ -120,5 +137,7 @@ class Tally:
             "clipped_up": self.sum("clipped_up") / tokens,
             "clipped_down": self.sum("clipped_down") / tokens,
             "ratio_mean": self.sum("ratio_sum") / tokens,
-            "ratio_max": max(value.item() for value in self.values["ratio_max"]),
+            "ratio_max": largest(
+                max((x.item() for x in self.values.get("ratio_max", ())), default=0.0)
+            ),
         }

@@ -1,9 +1,13 @@
-"""Files that are either written whole or not at all, and the lock of a directory."""
+"""Files that are either written whole or not at all, and the lock of a directory. Of several
+processes only process 0 writes.
+"""
 
+import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
 
+from support.distributed import rank
 from support.settings import fail
 
 from filelock import FileLock, Timeout
@@ -19,6 +23,8 @@ def one_line_if_not_writable(path):
 
 
 def make_directory(directory):
+    if rank() > 0:
+        return
     with one_line_if_not_writable(directory):
         Path(directory).mkdir(parents=True, exist_ok=True)
     if not os.access(directory, os.W_OK):
@@ -30,6 +36,9 @@ def whole_file(path, mode="w"):
     """A file to write to. It is written to a temporary name, flushed to disk and renamed. If
     anything fails, the old file stays and no temporary one is left.
     """
+    if rank() > 0:
+        yield io.BytesIO() if "b" in mode else io.StringIO()
+        return
     path = Path(path)
     temporary = path.with_name(path.name + ".tmp")
     # surrogateescape: a path whose bytes the terminal cannot show is written as it is
@@ -47,6 +56,8 @@ def whole_file(path, mode="w"):
 
 
 def append(path, text):
+    if rank() > 0:
+        return
     with (
         one_line_if_not_writable(path),
         open(path, "a", encoding="utf-8", errors="surrogateescape", newline="") as file,
@@ -71,7 +82,7 @@ def lock(directory, command):
     command: how that line will name this process to the other one.
     """
     directory = Path(directory).resolve()
-    if directory in held:
+    if directory in held or rank() > 0:
         return
     path, owner = directory / ".lock", directory / ".owner"
     one = FileLock(path)

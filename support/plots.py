@@ -4,6 +4,7 @@ import csv
 import os
 from pathlib import Path
 
+from support.distributed import rank
 from support.files import whole_file
 
 
@@ -27,6 +28,8 @@ def shown(name):
 
 def try_to_draw(draw, *arguments):
     """Draw a picture. If that fails, say so: the numbers are on disk already."""
+    if rank() > 0:
+        return
     try:
         draw(*arguments)
     except Exception as error:  # whatever matplotlib raises on this machine

@@ -6,6 +6,7 @@
                 checkpoint.pt   everything that `--resume` needs to continue bit for bit (on a CPU)
                 .lock           keeps other processes out
                 step-N/         with --keep-every: the checkpoint of step N, a run of its own
+                tensorboard/    with --tensorboard: the numbers of metrics.csv
 
 A checkpoint is written to a temporary name and then renamed, so a killed run leaves a whole one.
 It records how long metrics.csv and samples.txt were. `--resume` cuts them back to that length.
@@ -25,6 +26,7 @@ import time
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from support.distributed import largest, local_rank, processes, rank, wait_for_all
 from support.files import append, flush_to_disk, lock, make_directory, unlock, whole_file
 from support.seeds import rng_for, seed_for
 from support.settings import DeviceSettings, fail, flag, option, typed
@@ -47,6 +49,7 @@ class RunSettings(DeviceSettings):
     keep_every: int | None = option(
         None, "steps between checkpoints that are kept in RUN/step-N", low=1, may_change=True
     )
+    tensorboard: bool = option(False, "also write the metrics to RUN/tensorboard", may_change=True)
 
     def settle(self):
         if self.resume and self.overwrite:
@@ -133,6 +136,12 @@ def pick_device(name):
         name = next(d for d in ("cuda", "mps", "cpu") if available[d])
     if not available[name]:
         fail(f"--device {name}: there is none on this machine")
+    if processes() > 1 and name == "mps":
+        fail("several processes need --device cuda or --device cpu")
+    if processes() > 1 and name == "cuda":
+        if local_rank() >= torch.cuda.device_count():
+            fail(f"--nproc-per-node is more than the {torch.cuda.device_count()} GPUs there are")
+        torch.cuda.set_device(local_rank())
     return torch.device(name)
 
 
@@ -243,6 +252,15 @@ def restore_random_states(states, rng):
         torch.cuda.set_rng_state(states["cuda"])
 
 
+def summary_writer():
+    """The class that `--tensorboard` writes with."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        fail("--tensorboard needs a package: pip install -e '.[tensorboard]'")
+    return SummaryWriter
+
+
 # --------------------------------------------------------------------------------------------------
 # The run
 
@@ -269,19 +287,25 @@ class Run:
         self.rng = rng_for(f"problems of {settings.script}", settings.seed)
         self.step, self.signal, self.saving_soon, self.bar = 0, None, False, None
         torch.manual_seed(seed_for(f"samples of {settings.script}", settings.seed))
+        wait_for_all()  # each has seen the directory as it was
         make_directory(self.directory)
         lock(self.directory, settings.command())
+        writer = summary_writer() if settings.tensorboard and rank() == 0 else None
         if saved is None:
             self._start_afresh()
         else:
             self._continue_from(saved)
+        # purge_step hides what a killed run has written of the steps that are done again.
+        about = dict(log_dir=self.directory / "tensorboard", purge_step=self.step, flush_secs=10)
+        self.board = writer(**about) if writer else None
         config = {k: "inf" if v == math.inf else v for k, v in asdict(settings).items()}
         with whole_file(self.directory / "config.json") as file:
             file.write(json.dumps({"script": settings.script} | config, indent=2) + "\n")
 
     def _start_afresh(self):
         old = [self.directory / "checkpoint.pt", *self.directory.glob("step-*/checkpoint.pt")]
-        for path in old:  # --overwrite removes only what a run writes
+        old += self.directory.glob("tensorboard/events*")
+        for path in old if rank() == 0 else ():  # --overwrite removes only what a run writes
             path.unlink(missing_ok=True)
         for name in ("metrics.csv", "samples.txt"):
             with whole_file(self.directory / name):
@@ -303,7 +327,8 @@ class Run:
                 fail(f"{path} is gone: the run cannot resume without it")
             if path.stat().st_size < size:
                 fail(f"{path} has lost its end: the run cannot resume from it, only --overwrite")
-            os.truncate(path, size)
+            if rank() == 0:
+                os.truncate(path, size)
 
     def steps(self):
         """The step numbers still to be done, with a progress bar. Saves every `--save-every`
@@ -330,10 +355,13 @@ class Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if self.board:
+                self.board.close()
             unlock(self.directory)
 
     def _save_if_due(self, total):
-        stopping = self.signal  # read once: a signal that comes later is seen after the next step
+        # Read once: a signal that comes later is seen after the next step.
+        stopping = int(largest(self.signal or 0))
         if self.keeps(self.step):  # first, or a kill between both would lose it for good
             make_directory(self.directory / f"step-{self.step}")
             self.save(self.directory / f"step-{self.step}")
@@ -364,6 +392,8 @@ class Run:
         """
         if not math.isfinite(metrics["grad_norm"]):
             self._diverged(f"at step {step} the gradient is not finite")
+        if rank() > 0:
+            return
         row = {k: f"{v:.6g}" if isinstance(v, float) else v for k, v in metrics.items()}
         row = {"step": step} | row
         text = io.StringIO(newline="")
@@ -372,6 +402,10 @@ class Run:
             writer.writeheader()
         writer.writerow(row)
         append(self.directory / "metrics.csv", text.getvalue())
+        if self.board:
+            for name, value in metrics.items():
+                if isinstance(value, (int, float)):
+                    self.board.add_scalar(name, value, step)
         shown = (f"{k} {metrics[k]:.3g}" for k in show if metrics[k] is not None)
         self.bar.set_postfix_str(" ".join(shown), refresh=False)
 
@@ -390,12 +424,17 @@ class Run:
 
     def save(self, directory):
         """Write the checkpoint, and before it everything that it speaks of. Parameters that are not
-        finite are never saved.
+        finite are never saved. No process continues before the checkpoint is written.
         """
-        kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
         states = {name: item.state_dict() for name, item in self.tracked.items()}
         if wrong := not_finite(states):
             self._diverged(f"after step {self.step} {wrong} is not finite")
+        if rank() == 0:
+            self._write_checkpoint(directory, states)
+        wait_for_all()
+
+    def _write_checkpoint(self, directory, states):
+        kept = {} if directory == self.directory else {"steps": self.step}  # a finished run
         sizes = {}
         for name in ("metrics.csv", "samples.txt"):
             flush_to_disk(self.directory / name)

@@ -20,6 +20,7 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 
+from support.distributed import join_processes
 from support.streams import prepare_streams
 
 
@@ -165,6 +166,7 @@ def add_argument(group, one):
 def typed(cls, argv=None):
     """What was given on the command line: {field's name: value}. One line, exit 2 if it is bad."""
     prepare_streams()
+    join_processes()
     positional = [one.name.upper() for one in fields(cls) if one.metadata["positional"]]
     parser = Parser(
         usage=" ".join(

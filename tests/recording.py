@@ -32,7 +32,15 @@ from verifiers import Code, Countdown, is_held_out
 
 SCRIPTS = modules_with_settings()
 # They only call the scripts of this table, or have tests of their own.
-NOT_HERE = {"paper", "bridges", "tools.bench", "tools.panels", "tools.bases", "tools.demo"}
+NOT_HERE = {
+    "paper",
+    "bridges",
+    "tools.bench",
+    "tools.panels",
+    "tools.bases",
+    "tools.demo",
+    "tools.watch",
+}
 RECORDED = [s for s in SCRIPTS if s not in {*NOT_HERE, "extras.overoptimisation"}]
 TRAIN = [s for s, module in SCRIPTS.items() if issubclass(module.Settings, RunSettings)]
 RL = ["ppo.py", "grpo.py", "prorl.py"]

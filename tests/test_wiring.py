@@ -13,6 +13,7 @@ import json
 import math
 from dataclasses import fields
 from types import SimpleNamespace
+from unittest import mock
 
 from support.optimizers import MuonAndAdamW
 from support.run import is_finished
@@ -189,6 +190,30 @@ def checkpoints_that_are_kept(row):
     assert row.script == "reward_model.py" or equal(
         checkpoint(record.directory)["model"], checkpoint(row().directory)["model"]
     )
+
+
+@says("tensorboard", *TRAIN)
+def the_numbers_of_the_log_go_there_too(row):
+    row()
+    written, where = {}, []
+    board = SimpleNamespace(
+        add_scalar=lambda name, value, step: written.update({(name, step): value}),
+        close=lambda: where.append("closed"),
+    )
+
+    def writer(log_dir, purge_step, flush_secs):
+        where.append((log_dir, purge_step))
+        return board
+
+    with mock.patch("support.run.summary_writer", return_value=writer):
+        record = row(tensorboard=True)
+    assert where == [(record.directory / "tensorboard", 0), "closed"]
+    assert ("grad_norm", 3) in written
+    for log in record.rows:
+        for name in log.keys() - {"step", "event", "task"}:
+            value = written.pop((name, int(log["step"])), None)
+            assert value == (pytest.approx(float(log[name]), rel=1e-4) if log[name] else None)
+    assert {name.split("_per_")[-1] for name, _ in written} <= {"s"}, "the rest: speed"
 
 
 @says("eval_every", "pretrain.py", "ppo.py", "grpo.py", "extras.distill")

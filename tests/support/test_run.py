@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from support.run import (
     FORMAT,
@@ -77,11 +77,13 @@ class Toy(RunSettings):
     steps: int = option(3, "steps", low=1, may_change=True)
 
 
-def toy_train(settings):
+def toy_train(settings, stop_after=None):
     saved = checkpoint_to_resume(settings, "teacher", "student")
     run = Run(settings, saved, {"tasks": []}, model=torch.nn.Linear(1, 1))
     for step in run.steps():
         run.log(step, ("loss",), loss=run.rng.random(), grad_norm=torch.rand(()).item())
+        if step == stop_after:
+            raise KeyboardInterrupt
 
 
 def test_support_knows_no_model_and_no_task():
@@ -111,6 +113,30 @@ def test_a_run_has_a_name_of_its_own_in_tables_and_pictures(capsys):
 
 # --------------------------------------------------------------------------------------------------
 # What a run leaves behind
+
+
+def test_tensorboard_is_asked_for_before_anything_is_written(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    settings = Toy(run=str(tmp_path / "run"), tensorboard=True)
+    assert "pip install -e '.[tensorboard]'" in stopped(capsys, toy_train, settings)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    settings = Toy(run=str(tmp_path / "run"), tensorboard=True, steps=4, save_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        toy_train(settings, stop_after=2)
+    toy_train(replace(settings, resume=True))
+    board = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    losses = [(event.step, event.value) for event in board.Scalars("loss")]
+    assert losses == [
+        (int(row["step"]), pytest.approx(float(row["loss"]), rel=1e-4))
+        for row in metrics(tmp_path / "run")
+    ]
+    toy_train(replace(settings, overwrite=True, steps=1))
+    board = accumulator.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
+    assert len(board.Scalars("loss")) == 1
 
 
 def test_a_run_leaves_what_the_readme_says(base):
@@ -306,6 +332,7 @@ def test_a_resumed_run_accepts_each_setting_that_may_change(script, tmp_path):
     free = [one for one in fields(cls) if one.metadata["may_change"]]
     names = {one.name for one in free}
     expected = {"run", "resume", "overwrite", "steps", "save_every", "keep_every", "device"}
+    expected.add("tensorboard")
     if script not in ("grpo.py", "ppo.py", "prorl.py"):
         expected -= {"steps"}  # the learning rate depends on it: a change would make it jump
     assert names == expected
