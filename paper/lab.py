@@ -123,7 +123,7 @@ def ruled(where, claim, theirs, ours, holds):
 # --------------------------------------------------------------------------------------------------
 # The laboratory
 
-FREE = ("run", "resume", "overwrite", "device")  # settings that do not make a run another run
+FREE = ("run", "resume", "overwrite", "device", "tensorboard")  # settings that do not make a run another run
 
 
 def recipe(config):
