@@ -123,7 +123,8 @@ def ruled(where, claim, theirs, ours, holds):
 # --------------------------------------------------------------------------------------------------
 # The laboratory
 
-FREE = ("run", "resume", "overwrite", "device", "tensorboard")  # settings that do not make a run another run
+# Settings that do not make a run another run.
+FREE = ("run", "resume", "overwrite", "device", "tensorboard")
 
 
 def recipe(config):
