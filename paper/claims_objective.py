@@ -143,12 +143,12 @@ def objective(lab):
     """The objective decides: what aims at coverage keeps more of it, at GRPO's pass@1 (countdown)
 
     The budgets are those of `siblings`. MaxRL (2602.02710) and pass@k training (2508.10751) change
-    one line of GRPO, the advantage. The control is GRPO's own path: pass@1 and pass@k, at the
-    largest k, of its checkpoints from the base to a run of several times the budget. So "GRPO,
-    stopped earlier" is on it. A model lies above the path if its pass@k is higher than the path's
-    at the same pass@1. The path is straight between checkpoints, and constant beyond its largest
-    pass@1. With one optimizer step per rollout no ratio is clipped: there GSPO is GRPO, and CISPO
-    is GRPO with DAPO's mean, so they are not among the rows.
+    one line of GRPO, the advantage. The control is GRPO's own path: pass@1 and pass@k of its
+    checkpoints from the base to a run of several times the budget. So "GRPO, stopped earlier" is on
+    it. A model lies above the path if its pass@k is higher than the path's at the same pass@1. The
+    path is straight between checkpoints, and constant beyond its largest pass@1. With one optimizer
+    step per rollout no ratio is clipped: there GSPO is GRPO, and CISPO is GRPO with DAPO's mean, so
+    they are not among the rows.
     """
     n, paths, pairs = lab.ks[-1], paths_of(lab), []
     write_paths(lab, paths)
@@ -169,30 +169,24 @@ def objective(lab):
             ruled("", f"pass@1: {which}: above −.05", "–", show(*gain[:, 0]), gain[1, 0] > -0.05),
         ]
     above = {label: above_path(path[-1][1], paths["grpo"]) for label, path in paths.items()}
-    of_cheap = "; ".join(f"{label} {signed(above[label])}" for label in CHEAP)
-    of_others = "; ".join(f"{x} {signed(above[x])}" for x in ONCE if x not in CHEAP)
-    claim = f"pass@{n} − that of GRPO's path at the same pass@1"
-    times = f"{lab.scale.longer} times the budget"
-    at_1 = paths["maxrl, longer"][-1][1][:, :, 0].mean()
-    return [
-        *pairs,
-        *(judged("", f"{claim}: {label}", "above 0", above[label], +1) for label in AT_K),
-        judged(
-            "",
-            f"{claim}: maxrl after {times}",
-            "above 0",
-            above["maxrl, longer"],
-            +1,
-            f"; its pass@1 is {at_1:.3f}",
-        ),
-        ruled(
-            "",
-            f"{claim}: a KL, an entropy bonus or a higher temperature gain less than maxrl",
-            "–",
-            of_cheap + f"; and of other rows: {of_others}",
-            max(above[label][0] for label in CHEAP) < above["maxrl"][0],
-        ),
-    ]
+    lines, times = [], f"{lab.scale.longer} times the budget"
+    at_1 = f"; its pass@1 is {paths['maxrl, longer'][-1][1][:, :, 0].mean():.3f}"
+    for j in (-3, -1):  # a quarter of the largest k, and the largest
+        claim = f"pass@{lab.ks[j]} − that of GRPO's path at the same pass@1"
+        gains = {label: gain[:, j] for label, gain in above.items()}
+        lines += [judged("", f"{claim}: {label}", "above 0", gains[label], +1) for label in AT_K]
+        long = gains["maxrl, longer"]
+        lines.append(judged("", f"{claim}: maxrl after {times}", "above 0", long, +1, at_1))
+    of_cheap = "; ".join(f"{label} {signed(gains[label])}" for label in CHEAP)
+    of_others = "; ".join(f"{x} {signed(gains[x])}" for x in ONCE if x not in CHEAP)
+    cheap = ruled(
+        "",
+        f"{claim}: a KL, an entropy bonus or a higher temperature gain less than maxrl",
+        "–",
+        of_cheap + f"; and of other rows: {of_others}",
+        max(gains[label][0] for label in CHEAP) < gains["maxrl"][0],
+    )
+    return [*pairs, *lines, cheap]
 
 
 def kept(lab):
@@ -228,19 +222,18 @@ def paths_of(lab):
 
 
 def above_path(values, path):
-    """pass@k, at the largest k, of a model minus that of a path at the model's pass@1: an interval.
-    values (S, P, K), path: [(step, (S, P, K)), …]
+    """pass@k of a model minus that of a path at the model's pass@1: the difference and its interval
+    at each k (3, K). values (S, P, K), path: [(step, (S, P, K)), …]
     """
     at_1, curves = values[:, :, 0].mean(), [of for _, of in path]
     for before, after in pairwise(curves):
         low, high = before[:, :, 0].mean(), after[:, :, 0].mean()
         if low <= at_1 < high:
             share = (at_1 - low) / (high - low)
-            on_path = (1 - share) * before[:, :, -1] + share * after[:, :, -1]
-            break
-    else:  # the path does not go up through it
-        on_path = min(curves, key=lambda of: abs(of[:, :, 0].mean() - at_1))[:, :, -1]
-    return difference(values[:, :, -1], on_path)
+            return difference(values, (1 - share) * before + share * after)
+    # The path does not go up through it: the nearest of its checkpoints.
+    nearest = min(curves, key=lambda of: abs(of[:, :, 0].mean() - at_1))
+    return difference(values, nearest)
 
 
 def write_paths(lab, paths):

@@ -127,8 +127,8 @@ def test_a_model_is_compared_with_the_path_at_its_own_pass_at_1(at_1, on_path):
     """The path is straight between checkpoints and constant beyond its ends. Where it goes back, a
     later part that goes up counts.
     """
-    found = above_path(point(at_1, 0.8), PATH)
-    assert found[0] == pytest.approx(0.8 - on_path)
+    found, nearest = above_path(point(at_1, 0.8), PATH), min(max(at_1, 0.2), 0.5)
+    assert found[0] == pytest.approx([at_1 - nearest, 0.8 - on_path])
 
 
 # --------------------------------------------------------------------------------------------------
