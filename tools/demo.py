@@ -1,9 +1,10 @@
-"""Both stories at once, as `make demo` runs them: two chains of commands, one thread each.
+"""The stories at once, as `make demo` runs them: three chains of commands, one thread each.
 
     countdown    GRPO narrows what the base can solve      results/demo/countdown
+    maxrl        another objective narrows it less         results/demo/maxrl
     carry        ProRL expands it                          results/demo/carry
 
-The picture of both is results/demo/passk.png. It is first drawn after a few steps of GRPO, then
+The picture of all is results/demo/passk.png. It is first drawn after a few steps of GRPO, then
 after every evaluation. The output of the commands is in runs/demo/*.log. A stopped demo goes on.
 
     python -m tools.demo --seed 1
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from support import settings
@@ -31,7 +32,7 @@ from verifiers import TASKS
 
 @dataclass(kw_only=True)
 class Settings(settings.Settings):
-    """Run both stories: RL narrows on countdown and expands on carry."""
+    """Run all stories: RL narrows on countdown, MaxRL less so, and on carry RL expands."""
 
     script = "tools.demo"
     seed: int = option(0, "of every random choice", low=0, high=2**63 - 1)
@@ -45,7 +46,8 @@ class Settings(settings.Settings):
 @dataclass
 class Part:
     """A command. Its file `progress` has `lines` lines when it is done. seconds: about what it
-    takes on one core. run: the run that it trains, or None.
+    takes on one core. run: the run that it trains, or None. needs: `ended` of the part of another
+    story that it waits for.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Part:
     lines: int
     seconds: float
     run: Path | None = None
+    needs: threading.Event | None = None
+    ended: threading.Event = field(default_factory=threading.Event)
     most: float = 0.0  # that was seen: passk.py renames its file in the end
 
     def done(self):
@@ -73,9 +77,9 @@ class Part:
         return subprocess.Popen(command, env=os.environ | one_thread, **out)
 
 
-def training(name, script, run, steps, seconds, *options):
+def training(name, script, run, steps, seconds, *options, needs=None):
     command = [script, "--run", run, "--steps", steps, *options]
-    return Part(name, command, run / "metrics.csv", steps + 1, seconds, run)  # and a header
+    return Part(name, command, run / "metrics.csv", steps + 1, seconds, run, needs)  # and a header
 
 
 def evaluation(name, out, seconds, models, problems, samples, *options):
@@ -93,6 +97,8 @@ class Story(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.log, self.after = log, after
         finished = [part for part in parts if part.run and part.done() == 1]  # by an earlier demo
+        for part in finished:
+            part.ended.set()
         self.parts = [part for part in parts if part not in finished]
         self.now, self.process, self.problem = self.parts[0], None, None
         self.began = time.monotonic()
@@ -100,8 +106,13 @@ class Story(threading.Thread):
     def run(self):
         with open(self.log, "w", encoding="utf-8") as log:
             for part in self.parts:
-                self.now, self.process = part, part.start(log)
-                if code := self.process.wait():
+                self.now = part
+                if part.needs:
+                    part.needs.wait()
+                self.process = part.start(log)
+                code = self.process.wait()
+                part.ended.set()
+                if code:
                     self.problem = f"{self.name}: {part.name} ended with {code}, see {self.log}"
                     return
                 if not part.run:
@@ -121,9 +132,13 @@ class Story(threading.Thread):
         return f"{self.name}: " + ("done" if done else f"{self.now.name} {self.now.done():.0%}")
 
 
+FIRST = "first-look"
+
+
 def stories(runs, results, seed, scratch):
     """The parts of each story: {name: [Part, …]}"""
-    common, parts, base = ("--seed", seed), {"countdown": [], "carry": []}, {}
+    common, base = ("--seed", seed), {}
+    parts = {"countdown": [], "maxrl": [], "carry": []}
     for task, seconds in (("countdown", 60), ("carry", 60)):
         base[task] = pretrain.default_base({task: TASKS[task].test_levels})
         if scratch:
@@ -132,14 +147,20 @@ def stories(runs, results, seed, scratch):
             one = training("pretraining", "pretrain.py", base[task], steps, seconds, *options)
             parts[task].append(one)
 
-    out, grpo = results / "countdown", runs / "grpo"
-    options = ("--base", base["countdown"], "--minibatches", 4, "--lr", 1e-4)
+    pretrained = parts["countdown"][0].ended if scratch else None
+    options = ("--base", base["countdown"], "--minibatches", 4, "--lr", 1e-4, *common)
+    out, grpo, maxrl = results / "countdown", runs / "grpo", runs / "maxrl"
     models = (base["countdown"], grpo)
     parts["countdown"] += [
-        training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *options, *common),
-        evaluation("a first look", out, 8, models, 60, 64, *common),
-        training("GRPO", "grpo.py", grpo, 120, 90, *options, *common),
+        training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *options),
+        evaluation("a first look", results / FIRST, 8, models, 60, 64, *common),
+        training("GRPO", "grpo.py", grpo, 120, 90, *options),
         evaluation("pass@k", out, 40, models, 200, 256, *common),
+    ]
+    options += ("--algorithm", "maxrl")
+    parts["maxrl"] += [
+        training("MaxRL", "grpo.py", maxrl, 120, 120, *options, needs=pretrained),
+        evaluation("pass@k", results / "maxrl", 20, (maxrl,), 200, 256, *common),
     ]
     out, prorl, options = results / "carry", runs / "prorl", ("--base", base["carry"])
     parts["carry"] += [
@@ -150,21 +171,20 @@ def stories(runs, results, seed, scratch):
 
 
 # --------------------------------------------------------------------------------------------------
-# Both of them
+# All of them
 
 
-def watch(both, began):
-    """How far both are, until both are done. In a terminal it is always the same line."""
+def watch(every, began):
+    """How far they are, until all are done. In a terminal it is always the same line."""
     terminal = sys.stdout.isatty()
-    while any(story.is_alive() for story in both):
-        passed, left = time.monotonic() - began, max(story.left() for story in both)
-        line = f"{clock(passed)}  {both[0]}   {both[1]}   about {clock(left)} left"
+    while alive := [story for story in every if story.is_alive()]:
+        passed, left = time.monotonic() - began, max(story.left() for story in every)
+        line = "   ".join((clock(passed), *map(str, every), f"about {clock(left)} left"))
         if terminal:
             width = shutil.get_terminal_size().columns - 1
             line = "\r" + line[:width].ljust(width)
         print(line, end="" if terminal else "\n", flush=True)
-        both[0].join(1 if terminal else 5)
-        both[1].join(0 if both[0].is_alive() else 5)
+        alive[0].join(1 if terminal else 5)
     print()
 
 
@@ -178,6 +198,15 @@ def table_of(log):
     return text[text.rindex("pass@k on ") :].partition("written:")[0].rstrip()
 
 
+def to_draw(results):
+    """The results that the picture shows. MaxRL's stand beside GRPO's, which come after a first
+    look at fewer attempts.
+    """
+    of_grpo = ("countdown", "maxrl") if (results / "countdown" / "passk.csv").exists() else (FIRST,)
+    directories = (results / name for name in (*of_grpo, "carry"))
+    return [str(directory) for directory in directories if (directory / "passk.csv").exists()]
+
+
 def demo(wanted):
     name = "demo" + ("-scratch" if wanted.scratch else "")
     name += f"-seed{wanted.seed}" if wanted.seed else ""
@@ -186,30 +215,29 @@ def demo(wanted):
     picture, one_at_a_time = results / "passk.png", threading.Lock()
 
     def redraw():
-        there = [str(results / task) for task in parts if (results / task / "passk.csv").exists()]
         with one_at_a_time:
-            draw(Panels(results=there, out=str(picture)))
+            draw(Panels(results=to_draw(results), out=str(picture)))
 
     make_directory(runs)
-    print(f"both stories at once; their output is in {runs}/*.log, the picture will be {picture}")
-    both = [Story(task, of, runs / f"{task}.log", redraw) for task, of in parts.items()]
-    for story in both:
+    print(f"all stories at once; their output is in {runs}/*.log, the picture will be {picture}")
+    every = [Story(task, of, runs / f"{task}.log", redraw) for task, of in parts.items()]
+    for story in every:
         story.start()
     try:
-        watch(both, time.monotonic())
+        watch(every, time.monotonic())
     except (KeyboardInterrupt, SystemExit):
         print("\nstopped; the same command goes on from here")
         raise
     finally:
-        for story in both:  # each command saves its run and ends
+        for story in every:  # each command saves its run and ends
             if story.process and story.process.poll() is None:
                 story.process.send_signal(signal.SIGTERM)
                 story.process.wait()
-    if problems := [story.problem for story in both if story.problem]:
+    if problems := [story.problem for story in every if story.problem]:
         fail("; ".join(problems))
-    for story in both:
+    for story in every:
         print(table_of(story.log), end="\n\n")
-    print(f"the picture of both: {picture}")
+    print(f"the picture of all: {picture}")
 
 
 def main(argv=None):

@@ -1,4 +1,4 @@
-"""Several results of passk.py as panels of one picture, for instance two tasks side by side.
+"""Several results of passk.py as panels of one picture: a panel for each task.
 
 python -m tools.panels results/passk results/passk-carry --out results/both.png
 """
@@ -50,12 +50,13 @@ def read_panel(directory):
 
 
 def draw(wanted):
-    panels = []
+    panels = {}  # {title: {model: …}}: the first directory of a task has its base
     for directory in wanted.results:
         title, curves = read_panel(directory)
-        panels.append((title, curves, crossing_marks(curves)))
+        panels.setdefault(title, {}).update(curves)
     make_directory(Path(wanted.out).parent)
-    draw_panels(panels, wanted.out)
+    drawn = [(title, curves, crossing_marks(curves)) for title, curves in panels.items()]
+    draw_panels(drawn, wanted.out)
     print(f"written: {wanted.out}")
 
 

@@ -1,4 +1,4 @@
-"""The demo: two chains of commands, their progress, and what it says when one of them fails."""
+"""The demo: three chains of commands, their progress, and what it says when one of them fails."""
 
 import time
 
@@ -67,15 +67,56 @@ def test_the_time_that_is_left_follows_the_pace(tmp_path):
     one.join(60)
 
 
-def test_both_stories_have_the_commands_of_the_readme(tmp_path):
+def test_a_part_waits_for_that_of_another_story(tmp_path):
+    first = Part(
+        "base", writes(tmp_path / "a", 1, after="import time; time.sleep(1)"), tmp_path / "a", 1, 1
+    )
+    waiting = Part("rl", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1, needs=first.ended)
+    seen = []
+    one = Story("two", [waiting], tmp_path / "two.log", lambda: seen.append(first.ended.is_set()))
+    one.start()
+    one.join(0.5)
+    assert one.is_alive() and not (tmp_path / "b").exists()
+    story([first], tmp_path)
+    one.join(60)
+    assert seen == [True] and waiting.done() == 1
+
+
+def test_a_part_that_is_done_already_lets_others_begin(tmp_path):
+    (tmp_path / "metrics.csv").write_text("x\n" * 4)
+    done = Part("base", writes(tmp_path / "no", 1), tmp_path / "metrics.csv", 4, 50, tmp_path)
+    Story("toy", [done, Part("b", [], tmp_path / "b", 1, 1)], tmp_path / "log", None)
+    assert done.ended.is_set()
+
+
+def test_the_picture_has_a_first_look_until_there_is_more(tmp_path):
+    def there(*names):
+        for name in names:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "passk.csv").touch()
+        return [demo.Path(path).name for path in demo.to_draw(tmp_path)]
+
+    assert there("first-look") == ["first-look"]
+    assert there("carry", "maxrl") == ["first-look", "carry"]
+    assert there("countdown") == ["countdown", "maxrl", "carry"]
+
+
+def test_the_stories_have_the_commands_of_the_readme(tmp_path):
     parts = demo.stories(tmp_path / "runs", tmp_path / "results", seed=3, scratch=False)
-    assert list(parts) == ["countdown", "carry"]
+    assert list(parts) == ["countdown", "maxrl", "carry"]
     for part in (part for of in parts.values() for part in of):
         words = list(map(str, part.command))
         assert (ROOT / words[0]).is_file() and words[words.index("--seed") + 1] == "3"
     assert [part.name for part in parts["carry"]] == ["ProRL", "pass@k"]
+    of_grpo, of_maxrl = (parts[name][-2].command for name in ("countdown", "maxrl"))
+    rest = [("grpo" if word == tmp_path / "runs" / "maxrl" else word) for word in of_maxrl]
+    assert [*map(str, rest[3:])] == [*map(str, of_grpo[3:]), "--algorithm", "maxrl"], (
+        "equal budgets"
+    )
     scratch = demo.stories(tmp_path / "runs", tmp_path / "results", seed=0, scratch=True)
-    for task, of in scratch.items():
+    assert scratch["maxrl"][0].needs is scratch["countdown"][0].ended
+    for task in ("countdown", "carry"):
+        of = scratch[task]
         assert of[0].name == "pretraining" and of[0].run == tmp_path / "runs" / f"base-{task}"
         assert str(of[0].run) in map(str, of[1].command)
 

@@ -27,16 +27,18 @@ def test_a_table_is_read_back(tmp_path):
     np.testing.assert_array_equal(curves["rl"], RL)
 
 
-def test_each_directory_is_a_panel_with_its_crossing(tmp_path, monkeypatch):
+def test_each_task_is_a_panel_with_its_crossing(tmp_path, monkeypatch):
     one = results(tmp_path / "one", "countdown", {"base": BASE, "rl": RL})
+    more = results(tmp_path / "more", "countdown", {"maxrl": RL})
     other = results(tmp_path / "other", "carry", {"base": BASE})
     drawn, draw = [], panels.draw_panels
     monkeypatch.setattr(panels, "draw_panels", lambda *args: drawn.append(args) or draw(*args))
     picture = tmp_path / "new" / "both.png"
-    main(words([one, other, "--out", picture]))
+    main(words([one, other, more, "--out", picture]))
     ((first, second), path) = drawn[0]
     assert (first[0], second[0]) == ("countdown, level 4", "carry, level 4")
-    assert [k for k, _ in first[2]] == [4] and second[2] == []
+    assert list(first[1]) == ["base", "rl", "maxrl"] and list(second[1]) == ["base"]
+    assert [k for k, _ in first[2]] == [4, 4] and second[2] == []
     assert str(path) == str(picture) and picture.stat().st_size > 10_000
 
 
