@@ -10,6 +10,7 @@ runs it.
 import re
 from collections import Counter
 from itertools import pairwise
+from typing import NamedTuple
 
 from support.expressions import evaluate_expression
 from support.intervals import difference, interval
@@ -21,6 +22,7 @@ import torch
 
 import grpo
 from extras.limits import sampling_efficiency_gap
+from extras.samples import mean_entropy
 from paper.lab import (
     curve_rows,
     draw_pass_at_k,
@@ -168,9 +170,9 @@ def objective(lab):
             judged("", f"pass@{n}: {which}", "above 0", gain[:, -1], +1),
             ruled("", f"pass@1: {which}: above −.05", "–", show(*gain[:, 0]), gain[1, 0] > -0.05),
         ]
-    above = {label: above_path(path[-1][1], paths["grpo"]) for label, path in paths.items()}
+    above = {label: above_path(path[-1].curves, paths["grpo"]) for label, path in paths.items()}
     lines, times = [], f"{lab.scale.longer} times the budget"
-    at_1 = f"; its pass@1 is {paths['maxrl, longer'][-1][1][:, :, 0].mean():.3f}"
+    at_1 = f"; its pass@1 is {paths['maxrl, longer'][-1].curves[:, :, 0].mean():.3f}"
     for j in (-3, -1):  # a quarter of the largest k, and the largest
         claim = f"pass@{lab.ks[j]} − that of GRPO's path at the same pass@1"
         gains = {label: gain[:, j] for label, gain in above.items()}
@@ -194,23 +196,34 @@ def kept(lab):
     return dict(keep_every=lab.scale.grpo_steps // 2)
 
 
+class Checkpoint(NamedTuple):
+    step: int
+    curves: np.ndarray  # (S, P, K)
+    entropy: float  # nats per token
+
+
 def paths_of(lab):
-    """The paths of all rows, from the base: {label: [(step, curves (S, P, K)), …]}"""
+    """The paths of all rows, from the base: {label: [Checkpoint, …]}"""
     steps, seeds, paths = lab.scale.grpo_steps, lab.scale.seeds, {}
     pairs = lab.pairs("countdown")
-    (of_base,) = lab.curves({seed: [base] for seed, (base, _) in pairs.items()}, "countdown")
 
     def path(models, at):
         """models: {seed: run}, at: the steps of its checkpoints"""
         last = max(at)
         course = {s: [m if t == last else m / f"step-{t}" for t in at] for s, m in models.items()}
-        return list(zip(at, lab.curves(course, "countdown"), strict=True))
+        nats = [
+            [mean_entropy(lab.evaluate(model, "countdown", seed=s)) for model in of_seed]
+            for s, of_seed in course.items()
+        ]
+        found = zip(at, lab.curves(course, "countdown"), np.mean(nats, axis=0), strict=True)
+        return [Checkpoint(*checkpoint) for checkpoint in found]
 
+    of_base = path({seed: base for seed, (base, _) in pairs.items()}, [0])
     quarters, half = [steps // 4 * i for i in (1, 2, 3)] + [steps], [steps // 2, steps]
-    paths["grpo"] = [(0, of_base), *path({s: rl for s, (_, rl) in pairs.items()}, quarters)]
+    paths["grpo"] = [*of_base, *path({s: rl for s, (_, rl) in pairs.items()}, quarters)]
     for label, options in (AT_K | ONCE).items():
         models = {s: trained(lab, "countdown", label, s, **kept(lab), **options) for s in seeds}
-        paths[label] = [(0, of_base), *path(models, half)]
+        paths[label] = [*of_base, *path(models, half)]
     for label in ("grpo", "maxrl"):
         total, row = lab.scale.longer * steps, dict(algorithm=label)
         row |= dict(steps=total, keep_every=steps)
@@ -223,9 +236,9 @@ def paths_of(lab):
 
 def above_path(values, path):
     """pass@k of a model minus that of a path at the model's pass@1: the difference and its interval
-    at each k (3, K). values (S, P, K), path: [(step, (S, P, K)), …]
+    at each k (3, K). values (S, P, K), path: [Checkpoint, …]
     """
-    at_1, curves = values[:, :, 0].mean(), [of for _, of in path]
+    at_1, curves = values[:, :, 0].mean(), [checkpoint.curves for checkpoint in path]
     for before, after in pairwise(curves):
         low, high = before[:, :, 0].mean(), after[:, :, 0].mean()
         if low <= at_1 < high:
@@ -238,18 +251,18 @@ def above_path(values, path):
 
 def write_paths(lab, paths):
     """All checkpoints of all paths, and the curves of the last ones."""
-    n, of_base = lab.ks[-1], paths["grpo"][0][1]
+    n, of_base = lab.ks[-1], paths["grpo"][0].curves
     names = ("pass_at_1", f"pass_at_{n}", "delta_se", "cover_at_half", "lost")
     rows = []
     for label, path in paths.items():
-        for step, of in path:
+        for step, of, nats in path:
             once, reached, before = of[:, :, 0], of[:, :, -1], of_base[:, :, -1]
             gap = interval(sampling_efficiency_gap(before, once), pseudo=(-1, 1))
             lost = interval((before > 0) & (reached == 0))
             found = [interval(once), interval(reached), gap, interval(once >= 0.5), lost]
-            rows.append([label, step, *np.concatenate(found)])
-    write("objective", ["row", "step", *with_ends(*names)], rows)
-    curves = {label: path[-1][1] for label, path in paths.items()}
+            rows.append([label, step, nats, *np.concatenate(found)])
+    write("objective", ["row", "step", "entropy", *with_ends(*names)], rows)
+    curves = {label: path[-1].curves for label, path in paths.items()}
     header = ["row", "k", "pass_at_k", "low", "high"]
     write("objective-curves", header, curve_rows(lab.ks, {"base": of_base} | curves))
 
@@ -257,14 +270,17 @@ def write_paths(lab, paths):
 def draw_paths(lab, paths):
     figure, (left, right) = panels(2, figsize=(12, 4.8))
     for i, (label, path) in enumerate(paths.items()):
-        x, y = np.array([of.mean(axis=(0, 1))[[0, -1]] for _, of in path]).T
+        x, y = np.array([point.curves.mean(axis=(0, 1))[[0, -1]] for point in path]).T
         look = dict(linewidth=2.5, color="k") if label == "grpo" else dict(linewidth=1)
         left.plot(x, y, marker="o", markersize=3, label=label, **dict(color=f"C{i - 1}") | look)
     left.set(xlabel="pass@1", ylabel=f"pass@{lab.ks[-1]}", title="from the base, during training")
     left.legend(fontsize=7)
     left.grid(alpha=0.25)
-    curves = {label: dict(paths[label])[lab.scale.grpo_steps] for label in ("grpo", *AT_K)}
-    curves = {"base": paths["grpo"][0][1]} | curves
+    at_budget = {
+        label: next(of.curves for of in paths[label] if of.step == lab.scale.grpo_steps)
+        for label in ("grpo", *AT_K)
+    }
+    curves = {"base": paths["grpo"][0].curves} | at_budget
     draw_pass_at_k(right, f"after {lab.scale.grpo_steps} steps", lab.ks, curves)
     save(figure, "objective")
 

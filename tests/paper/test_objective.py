@@ -2,6 +2,7 @@
 by hand, and each claim in a world where it is true and in one where it is false.
 """
 
+import csv
 import itertools
 import re
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import torch
 
 import grpo
 from paper import claims_objective
-from paper.claims_objective import CLAIMS, above_path
+from paper.claims_objective import CLAIMS, Checkpoint, above_path
 from paper.lab import PICTURES
 from rollout import encode_prompts
 from tests.paper.test_claims import P, World
@@ -117,7 +118,8 @@ def point(at_1, at_n):
     return np.stack([np.full((2, 3), at_1), np.full((2, 3), at_n)], axis=-1)
 
 
-PATH = [(0, point(0.2, 0.9)), (1, point(0.4, 0.7)), (2, point(0.3, 0.6)), (3, point(0.5, 0.5))]
+MEANS = ((0.2, 0.9), (0.4, 0.7), (0.3, 0.6), (0.5, 0.5))
+PATH = [Checkpoint(step, point(*means), 0.5) for step, means in enumerate(MEANS)]
 
 
 @pytest.mark.parametrize(
@@ -187,7 +189,9 @@ class Named(World):
         return (1 - share) * self.rates["base"] + share * self.rates[label]
 
     def samples(self, i, rights, task, diverse):
-        return [{"reward": float(right)} for right in rights]
+        return [
+            {"reward": float(right), "logp": -2.0 - float(right), "tokens": 4} for right in rights
+        ]
 
 
 @pytest.mark.parametrize("claim", CLAIMS)
@@ -219,6 +223,11 @@ def test_equal_budgets(tmp_path, monkeypatch):
 
     rates = WORLDS["objective"][0] | {"base": COLD}
     claims_objective.objective(Recorded(tmp_path, rates))
+    with open(PICTURES / "objective.csv", newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):  # −log π of 4 tokens is 2, and 3 if the sample is right
+            assert float(row["entropy"]) == pytest.approx(
+                0.5 + float(row["pass_at_1"]) / 4, abs=1e-3
+            )
     of_grpo = trained["countdown-grpo-s1"][1]
     rows = claims_objective.AT_K | claims_objective.ONCE
     for label, options in rows.items():
