@@ -15,7 +15,6 @@ in runs/paper/<scale>/claims/<claim>.log.
 import json
 import textwrap
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 from multiprocessing import get_context
@@ -198,18 +197,13 @@ def tested(wanted, names, done):
         yield from ((name, CLAIMS[name](lab)) for name in names)
         return
     turns = chain(*zip_longest(*([claim.__name__ for claim in of] for of in OF_FILES)))
-    logs = {name: done / f"{name}.log" for name in turns if name in names}
-    print(f"{len(logs)} claims, {wanted.workers} at a time; their output: {done}/*.log", flush=True)
-    with ProcessPoolExecutor(wanted.workers, get_context("spawn")) as pool:
-        waiting = {
-            pool.submit(with_one_thread, CLAIMS[name], lab, log): name for name, log in logs.items()
-        }
-        for future in as_completed(waiting):
-            try:
-                yield waiting[future], future.result()
-            except SystemExit:
-                pool.shutdown(cancel_futures=True)
-                fail(f"{waiting[future]} ended early: see {logs[waiting[future]]}")
+    jobs = [(CLAIMS[name], lab, done / f"{name}.log") for name in turns if name in names]
+    print(f"{len(jobs)} claims, {wanted.workers} at a time; their output: {done}/*.log", flush=True)
+    with get_context("spawn").Pool(wanted.workers) as pool:  # its end is that of its processes
+        for name, rows in pool.imap_unordered(with_one_thread, jobs):
+            if rows is None:
+                fail(f"{name} ended early: see {done / name}.log")
+            yield name, rows
 
 
 def write_report(done, scale_name):

@@ -268,11 +268,17 @@ class Lab:
         return np.split(values.cpu().numpy(), np.cumsum(counts)[:-1])
 
 
-def with_one_thread(claim, lab, log):
-    """The rows of a claim that is tested in a process of its own. What it prints goes to a file."""
+def with_one_thread(job):
+    """Test a claim in a process of its own. job: the claim, the laboratory, and the file for what
+    is printed. -> the claim's name and its rows, None if it ended early
+    """
+    claim, lab, log = job
     torch.set_num_threads(1)
     with open(log, "w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
-        return claim(lab)
+        try:
+            return claim.__name__, claim(lab)
+        except SystemExit:  # one line, which is in the file
+            return claim.__name__, None
 
 
 # --------------------------------------------------------------------------------------------------

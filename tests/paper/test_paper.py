@@ -2,6 +2,8 @@
 which does nothing twice.
 """
 
+import re
+
 from support.intervals import t_quantile
 from support.run import load_checkpoint
 
@@ -158,6 +160,25 @@ def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, cap
     assert (tmp_path / "RESULTS.md").read_text() == text, "the other claims stay"
     main(TOY)
     assert capsys.readouterr().out.count("done before") == len(claims)
+
+
+def test_claims_side_by_side_share_their_runs(tmp_path, monkeypatch, capsys):
+    """Two processes that want the same base: one trains it, the other waits. What a claim prints is
+    in its log. A claim that ends early is named, and the other's result stays.
+    """
+    monkeypatch.chdir(tmp_path)
+    main(["crossing", "breadth", *TOY, "--seeds", "0"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 claims, 2 at a time") and printed.count("\n=== ") == 2
+    claims = tmp_path / "runs" / "paper" / "toy" / "claims"
+    logs = [(claims / f"{name}.log").read_text() for name in ("crossing", "breadth")]
+    assert sum(log.count("countdown-base-s0: pretrain.py") for log in logs) == 1
+    other = ["crossing", "breadth", *TOY, "--seeds", "0", "--problems", "5"]
+    before = (claims / "breadth.json").read_text()
+    line = stopped(capsys, main, other)
+    assert re.search("(crossing|breadth) ended early: see .*log$", line)
+    assert "at another scale" in (claims / f"{line.split()[-5]}.log").read_text()
+    assert (claims / "breadth.json").read_text() == before
 
 
 @pytest.fixture
