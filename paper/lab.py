@@ -277,8 +277,10 @@ def with_one_thread(job):
     with open(log, "w", encoding="utf-8") as file, redirect_stdout(file), redirect_stderr(file):
         try:
             return claim.__name__, claim(lab)
-        except SystemExit:  # one line, which is in the file
-            return claim.__name__, None
+        except SystemExit as stop:
+            if stop.code != 2:  # a signal: the process ends
+                raise
+            return claim.__name__, None  # one line, which is in the file
 
 
 # --------------------------------------------------------------------------------------------------
