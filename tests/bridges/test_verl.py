@@ -13,7 +13,9 @@ from helpers import words
 from bridges import __main__ as bridges
 from verifiers import TASKS, Problem
 
-pytest.importorskip("verl")
+pytest.importorskip(
+    "verl", reason="verl is 134 packages in an environment of its own: docs/bridges.md"
+)
 
 import omegaconf
 from toy_tokenizer import tokenizer_of
