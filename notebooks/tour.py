@@ -75,7 +75,7 @@ for text in (right, task.demonstrate(problem, rng), right[:-1], right + "+0"):
 # takes three to four minutes. Its answers are diverse: it knows many ways, and is sure of none.
 
 # %%
-size = dict(steps=40, batch=8, demonstrations=200, layers=1, width=32, heads=2) if TOY else {}
+size = dict(steps=40, batch=8, layers=1, width=32, heads=2) if TOY else {}
 pretrain.train(pretrain.Settings(run="runs/tour/base", overwrite=True, device="cpu", **size))
 
 # %% [markdown]

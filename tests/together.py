@@ -120,6 +120,7 @@ def steps_and_samples():
 
 
 LEARNING = ["--level", "3", "--problems", "8", "--group", "8", "--unended-penalty", "0.5"]
+LEARNING += ["--eval-every", "4"]
 
 
 PRETRAIN = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01", "--level", "3"]
@@ -133,7 +134,7 @@ def runs(place):
     halves = [*TOY_GRPO, *LEARNING, *of_base, "--run", place / "halves"]
     for script, argv in (
         (pretrain, [*PRETRAIN, "--steps", "6", "--run", place / "pretrain"]),
-        (pretrain, [*PRETRAIN, "--steps", "120", "--run", base]),
+        (pretrain, [*PRETRAIN, "--steps", "120", "--batch", "32", "--run", base]),
         (grpo, [*TOY_GRPO, *LEARNING, *of_base, "--run", place / "grpo"]),
         (grpo, [*halves, "--steps", "4"]),
         (grpo, ["--run", place / "halves", "--resume", "--steps", "6"]),

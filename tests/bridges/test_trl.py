@@ -13,7 +13,7 @@ from bridges import __main__ as bridges
 from bridges.rewards import verified
 from verifiers import TASKS, Problem
 
-pytest.importorskip("trl")
+pytest.importorskip("trl", reason="TRL needs Python 3.11")
 
 import datasets
 import transformers

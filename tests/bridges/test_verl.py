@@ -13,7 +13,9 @@ from helpers import words
 from bridges import __main__ as bridges
 from verifiers import TASKS, Problem
 
-pytest.importorskip("verl")
+pytest.importorskip(
+    "verl", reason="verl is 134 packages in an environment of its own: docs/bridges.md"
+)
 
 import omegaconf
 from toy_tokenizer import tokenizer_of
@@ -29,7 +31,7 @@ def test_verl_reads_our_parquet_and_calls_our_reward(tmp_path):
     path = tmp_path / "carry.parquet"
     options = ["--task", "carry", "--level", "4-8", "--n", 20, "--format", "verl", "--out", path]
     bridges.main(words(options))
-    tokenizer = tokenizer_of(["".join(map(chr, range(32, 127))) + "\n<answer></answer>"])
+    tokenizer = tokenizer_of(["so <answer>0 1</answer>23456789"])  # enough for the answers
     limits = {"cache_dir": str(tmp_path), "max_prompt_length": 2000}
     config = omegaconf.OmegaConf.create(
         {
