@@ -80,6 +80,8 @@ def page_link(link, path, address):
     target = join(path, target)
     if target.endswith((".py", ".md")):
         target = address_of(target)
+    if (ROOT / target).is_dir():
+        target, anchor = "pages.html", slug(target)
     return relative(target, address) + ("#" + anchor if anchor else "")
 
 

@@ -33,12 +33,15 @@ def of_source(context, address):
             title = block.name.replace("_", " ") if is_test else block.name
             kind = "test" if is_test else block.kind
             yield [title, f"{kind} in {path}", f"{address}#{block.anchor}", words(block.prose)]
-        for row in block.rows:
-            for e in row.equations:
-                text = words(f"{block.name} {block.prose} {e.remark} {e.says}")
-                symbols = " ".join(s.says for s in e.symbols)
-                title = f"{e.tag}: {block.name}"
-                yield [title, f"equation in {path}", f"{address}#{e.anchor}", f"{text} {symbols}"]
+        equations = [e for row in block.rows for e in row.equations]
+        for e in equations:
+            text = words(f"{block.name} {block.prose} {e.remark} {e.says}")
+            symbols = " ".join(s.says for s in e.symbols)
+            title = f"{e.tag}: {block.name}"
+            yield [title, f"equation in {path}", f"{address}#{e.anchor}", f"{text} {symbols}"]
+        for b in [*block.broken, *(b for e in equations for b in e.broken)]:
+            text = words(f"{b.bug.symptom} {b.bug.shows} {b.bug.why}")
+            yield [f"What breaks: {b.name}", f"bug in {path}", f"{address}#{b.anchor}", text]
 
 
 def of_text(html, title, address):

@@ -2,6 +2,7 @@
 One line says what is missing.
 """
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -16,10 +17,19 @@ PACKAGES = ("jinja2", "pygments", "markdown_it", "latex2mathml", "playwright",
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
+@functools.cache
 def chromium():
-    """The path of a Chromium, or None. CHROMIUM names one."""
-    named = os.environ.get("CHROMIUM")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
+    """The path of a Chromium, or None: the one that CHROMIUM names, one of the system's, or the one
+    that `python -m playwright install chromium` has installed.
+    """
+    if named := os.environ.get("CHROMIUM"):
+        return shutil.which(named)
+    if path := next(filter(None, map(shutil.which, BROWSERS)), None):
+        return path
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        return shutil.which(playwright.chromium.executable_path)
 
 
 def missing():
@@ -27,7 +37,7 @@ def missing():
     if absent:
         return f"packages are missing ({', '.join(absent)}): pip install -e '.[test-book]'"
     if chromium() is None:
-        return "there is no Chromium: apt-get install chromium, or name one in CHROMIUM"
+        return "there is no Chromium: .venv/bin/python -m playwright install chromium"
     return "" if (SITE / "index.html").exists() else "there is no book yet: make book"
 
 
