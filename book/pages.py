@@ -57,7 +57,7 @@ def documents():
 
 
 def title_of(markdown):
-    return re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]
+    return re.sub(r"[*`]", "", re.search(r"^# (.+)$", markdown, re.MULTILINE)[1])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def shown_block(block, path, address, reader):
         signature=signature,
         prose=docstring(block.prose, address) if block.prose else "",
         prose_lines=block.prose_lines,
-        summary=block.prose.split("\n")[0] if block.prose else "",
+        summary=first_sentence(block.prose),
         folded=quiet and not block.tags and not is_stages,
         has_equation=bool(block.tags),
         rows=[

@@ -51,6 +51,7 @@ def docstring(text, address):
     """A docstring. Its lists begin with two spaces, and `(3)` begins an item too."""
     text = re.sub(r"^  (\(\d+\)) +", r"- **\1** ", text, flags=re.MULTILINE)
     text = re.sub(r"^  (- |\d+\. )", r"\1", text, flags=re.MULTILINE)
+    text = text.replace(" -> ", " → ")  # a line could break between - and >
     return render(text, "", address)
 
 
