@@ -180,7 +180,7 @@ def slips():
     """{tag: the slip of the deck in this equation}, from docs/errata.md"""
     text = (ROOT / "docs/errata.md").read_text(encoding="utf-8")
     _, deck = re.split(r"^## The deck$", text, flags=re.MULTILINE)
-    items = re.findall(r"^- \*\*(.+?)\*\* ([\s\S]+?)(?=\n- |\n\n)", deck.split("\n## ")[0], re.M)
+    items = re.findall(r"^- \*\*(.+?)\*\* ([\s\S]+?)(?=\n- |\s*\Z)", deck.split("\n## ")[0], re.M)
     return {
         "BT" if name == "Bradley–Terry" else f"PPO {name}": inline(f"**{name}** {says}")
         for name, says in items
