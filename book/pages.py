@@ -3,14 +3,13 @@
 import ast
 import functools
 import re
-from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
 
 from book import playgrounds, zoo
 from book.code import code_lines
 from book.mathematics import typeset
-from book.prose import address_of, docstring, relative, render
+from book.prose import address_of, docstring, picture_size, relative, render
 from book.sources import Reader, read_blocks
 from book.symbols import SYMBOLS, variables_of
 from book.worked import read_examples, run_example
@@ -21,7 +20,7 @@ NINE = (
     "model.py", "verifiers.py", "rollout.py", "pretrain.py", "reward_model.py", "ppo.py",
     "grpo.py", "prorl.py", "passk.py",
 )  # fmt: skip
-FOLDERS = ("support", "extras", "paper", "course", "tools", "book", "tests")
+FOLDERS = ("support", "extras", "bridges", "paper", "course", "tools", "book", "tests")
 VERDICTS = {"reproduced": "good", "not reproduced": "bad", "reversed": "bad"}
 
 
@@ -58,7 +57,7 @@ def documents():
 
 
 def title_of(markdown):
-    return re.search(r"^# (.+)$", markdown, re.MULTILINE)[1]
+    return re.sub(r"[*`]", "", re.search(r"^# (.+)$", markdown, re.MULTILINE)[1])
 
 
 # --------------------------------------------------------------------------------------------------
@@ -96,7 +95,6 @@ def source_page(path):
     tags = {tag.line: tag.tag for tag in all_tags() if tag.path == path}
     reader = Reader(source.splitlines(), tags)
     shown = [shown_block(block, path, address, reader) for block in read_blocks(source, tags)]
-    has_equations = bool(tags) or path in NINE
     games = [game for block in shown for game in block.playgrounds]
     context = {
         "path": path,
@@ -104,7 +102,6 @@ def source_page(path):
         "fold": bool(tags),
         "games": list(dict.fromkeys(games)),
         "data": {game: playgrounds.data(game) for game in games},
-        "order": NINE if has_equations else (),
     }
     return Page("source.html", path, context)
 
@@ -115,6 +112,9 @@ def shown_block(block, path, address, reader):
     signature = reader.lines[block.rows[0].lines[0] - 1] if block.rows else ""
     is_stages = reader.has_stages(block)
     quiet = block.kind in ("imports", "function", "class")
+    lines_of = {n for row in block.rows for n in row.lines}
+    tags = {n: tag for n, tag in reader.tags.items() if n in lines_of}
+    bugs = [shown_bug(bug, address) for bug in zoo.bugs_of(path) if bug.line in lines_of]
     return SimpleNamespace(
         kind=block.kind,
         name=block.name,
@@ -122,16 +122,20 @@ def shown_block(block, path, address, reader):
         signature=signature,
         prose=docstring(block.prose, address) if block.prose else "",
         prose_lines=block.prose_lines,
-        summary=block.prose.split("\n")[0] if block.prose else "",
+        summary=first_sentence(block.prose),
         folded=quiet and not block.tags and not is_stages,
         has_equation=bool(block.tags),
         rows=[
             SimpleNamespace(
                 lines=[(n, lines[n - 1], n in reader.tags) for n in row.lines],
-                equations=[equation(tag, address) for tag in row.tags],
+                equations=[
+                    equation(tag, address, [b for b in bugs if zoo.nearest(tags, b.line) == tag])
+                    for tag in row.tags
+                ],
             )
             for row in block.rows
         ],
+        broken=[] if tags else bugs,
         playgrounds=[game for tag in block.tags if (game := playgrounds.OF_TAG.get(tag))],
     )
 
@@ -142,8 +146,8 @@ def anchor_of(tag):
     return "eq-" + re.sub(r"[^a-z0-9]+", "-", plain.replace("++", "-plus-plus")).strip("-")
 
 
-def equation(tag, address):
-    """All that stands beside the line of an equation."""
+def equation(tag, address, bugs):
+    """All that stands beside the line of an equation. bugs: those that are planted near it"""
     row = equations()[tag]
     html, names = typeset(row.equation)
     example = examples()[tag]
@@ -152,16 +156,48 @@ def equation(tag, address):
         anchor=anchor_of(tag),
         html=html,
         symbols=[symbol_of(name, row) for name in names if in_code(name, row.path)],
-        published=row.published,
+        published=inline(row.published) if row.published != "–" else "",
         paper=paper_of(row),
-        remark=render(row.remark).removeprefix("<p>").removesuffix("</p>\n"),
+        remark=inline(f"{row.remark}.") if row.remark else "",
+        slip=slips().get(tag, ""),
         says=example.says,
         worked=[
             (code, code_lines(code, row.path)[: len(code.splitlines())], value)
             for code, value in run_example(example, row.path)
         ],
         tests=[test_of(name, address) for name in row.tests],
-        broken=zoo.all_bugs().get(tag, []),
+        broken=bugs,
+    )
+
+
+def inline(text):
+    """Markdown of one line, without a paragraph around it."""
+    return render(text).removeprefix("<p>").removesuffix("</p>\n")
+
+
+@functools.cache
+def slips():
+    """{tag: the slip of the deck in this equation}, from docs/errata.md"""
+    text = (ROOT / "docs/errata.md").read_text(encoding="utf-8")
+    _, deck = re.split(r"^## The deck$", text, flags=re.MULTILINE)
+    items = re.findall(r"^- \*\*(.+?)\*\* ([\s\S]+?)(?=\n- |\s*\Z)", deck.split("\n## ")[0], re.M)
+    return {
+        "BT" if name == "Bradley–Terry" else f"PPO {name}": inline(f"**{name}** {says}")
+        for name, says in items
+    }
+
+
+def shown_bug(planted, address):
+    """What the template shows of a bug of the zoo."""
+    bug, curve = planted.bug, planted.curve
+    return SimpleNamespace(
+        bug=bug,
+        name=bug.name.replace("_", " "),
+        anchor="bug-" + bug.name.replace("_", "-"),
+        line=planted.line,
+        change=[("−", line) for line in planted.before] + [("+", line) for line in planted.after],
+        tests=[test_of(name, address) for name in bug.test.split()],
+        curve=(relative(curve, address), *picture_size(ROOT / curve)) if curve else (),
     )
 
 
@@ -203,7 +239,7 @@ def test_of(name, address):
 
 @functools.cache
 def sections():
-    """EQUATIONS.md: [(heading, what it says, [(row, its LaTeX typeset, its address), …]), …]"""
+    """EQUATIONS.md: [(heading, what it says, [(row, equation, published as, address), …]), …]"""
     text = (ROOT / "EQUATIONS.md").read_text(encoding="utf-8")
     found = []
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
@@ -213,7 +249,11 @@ def sections():
         prose = body.split("\n|")[0].strip()
         found.append((title, render(prose), rows))
     return [
-        (title, prose, [(row, typeset(row.equation)[0], link_to(row)) for row in rows])
+        (
+            title,
+            prose,
+            [(row, typeset(row.equation)[0], inline(row.published), link_to(row)) for row in rows],
+        )
         for title, prose, rows in found
     ]
 
@@ -226,15 +266,17 @@ def paper_of(row):
     """The address of the paper in which an equation stands, or "". EQUATIONS.md gives its number:
     in the row, in a sentence such as `GAE is arXiv 1506.02438`, or in the heading.
     """
+    if row.published == "–" or "Schulman" in row.published:
+        return ""
     text = (ROOT / "EQUATIONS.md").read_text(encoding="utf-8")
     named = dict(re.findall(r"(\w+)(?: is| et al\.)?(?: arXiv)? (\d{4}\.\d{5})", text))
-    heading = next(title for title, _, rows in sections() if row in [r for r, _, _ in rows])
-    number = re.search(r"\d{4}\.\d{5}", row.published)
-    name = next((named[word] for word in re.findall(r"\w+", row.published) if word in named), "")
-    given = number[0] if number else name or dict.fromkeys(re.findall(r"\d{4}\.\d{5}", heading))
-    number = given if isinstance(given, str) else next(iter(given), "")
-    is_elsewhere = row.published == "–" or "Schulman" in row.published
-    return f"https://arxiv.org/abs/{number}" if number and not is_elsewhere else ""
+    heading = next(title for title, _, rows in sections() if row in [r for r, *_ in rows])
+    found = (
+        re.findall(r"\d{4}\.\d{5}", row.published)
+        or [named[word] for word in re.findall(r"\w+", row.published) if word in named]
+        or re.findall(r"\d{4}\.\d{5}", heading)
+    )
+    return f"https://arxiv.org/abs/{found[0]}" if found else ""
 
 
 # --------------------------------------------------------------------------------------------------
@@ -242,7 +284,8 @@ def paper_of(row):
 
 
 def first_sentence(text):
-    return re.split(r"(?<=[.])\s", text.strip(), maxsplit=1)[0]
+    paragraph = text.strip().split("\n\n")[0].replace("\n", " ")
+    return re.split(r"(?<=[.?])\s", paragraph, maxsplit=1)[0]
 
 
 def index_page():
@@ -251,7 +294,7 @@ def index_page():
         doc = ast.get_docstring(ast.parse(source_of(path)))
         tags = [row.tag for row in equations().values() if row.path == path]
         links = [(tag, link_to(equations()[tag])) for tag in tags]
-        nine.append((path, address_of(path), first_sentence(doc.replace("\n", " ")), links))
+        nine.append((path, address_of(path), first_sentence(doc), links))
     games = [
         (playgrounds.TITLES[game], link_to(equations()[tag]))
         for tag, game in playgrounds.OF_TAG.items()
@@ -301,5 +344,5 @@ def all_files():
 
 def pictures():
     """The files that pages show: pictures and tables of numbers."""
-    found = [*ROOT.glob("docs/*.png"), *ROOT.glob("docs/*.csv"), *ROOT.glob("results/paper/*.png")]
-    return sorted(Path(path).relative_to(ROOT).as_posix() for path in found)
+    found = [*ROOT.glob("docs/**/*.png"), *ROOT.glob("docs/*.csv"), *ROOT.glob("results/*/*.png")]
+    return sorted(path.relative_to(ROOT).as_posix() for path in found)

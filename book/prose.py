@@ -51,6 +51,7 @@ def docstring(text, address):
     """A docstring. Its lists begin with two spaces, and `(3)` begins an item too."""
     text = re.sub(r"^  (\(\d+\)) +", r"- **\1** ", text, flags=re.MULTILINE)
     text = re.sub(r"^  (- |\d+\. )", r"\1", text, flags=re.MULTILINE)
+    text = text.replace(" -> ", " → ")  # a line could break between - and >
     return render(text, "", address)
 
 
@@ -80,6 +81,8 @@ def page_link(link, path, address):
     target = join(path, target)
     if target.endswith((".py", ".md")):
         target = address_of(target)
+    if (ROOT / target).is_dir():
+        target, anchor = "pages.html", slug(target)
     return relative(target, address) + ("#" + anchor if anchor else "")
 
 

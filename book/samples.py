@@ -1,6 +1,7 @@
 """Real samples for the pages: search trees of a base and an RL model, and one completion of PPO.
 
-    python -m book.samples runs/base runs/grpo runs/ppo        a minute; writes book/samples.json
+    python grpo.py && python ppo.py        the two runs, from the shipped base
+    python -m book.samples                 a minute; writes book/samples.json
 
 The file is part of the repository, so the book can be built from a fresh clone.
 """
@@ -36,7 +37,7 @@ class Settings(DeviceSettings):
 
     script = "book.samples"
     runs: list[str] = option(
-        ["runs/base", "runs/grpo", "runs/ppo"], "a base, a run of grpo.py and one of ppo.py",
+        ["bases/countdown", "runs/grpo", "runs/ppo"], "a base, a run of grpo.py and one of ppo.py",
         positional=True,
     )  # fmt: skip
     problems: int = option(48, "held-out problems to choose from", low=8)

@@ -56,7 +56,7 @@ def written(value):
     if isinstance(value, list):
         return written_rows(value)
     if isinstance(value, float):
-        return f"{value:.3f}".replace("-", "−")
+        return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # + 0.0: no −0.000
     return str(value)
 
 

@@ -35,7 +35,7 @@
         ]),
       );
     }
-    const views = [book.element("div", { class: "plots" }, curve), view];
+    const views = [book.element("div", { class: "plots" }, curve, view)];
     return { controls: [gamma.row, lambda.row], views, update };
   });
 })();

@@ -101,7 +101,8 @@ const book = {
   },
 
   number(value, digits = 3) {
-    return value.toFixed(digits).replace("-", "−");
+    const written = value.toFixed(digits);
+    return (Number(written) === 0 ? written.replace("-", "") : written).replace("-", "−"); // no −0.00
   },
 
   // How far the numbers of this script are from Python's. found(...given) -> as `is` in the data

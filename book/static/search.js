@@ -6,8 +6,8 @@
   const list = document.querySelector(".found");
   const root = document.currentScript.dataset.root;
   const common = new Set(
-    "a an and are can do does for from how i if in is it my of on or that the this to what when where which who why with"
-      .split(" "),
+    ("a an and are at between can do does for from how i if in is it my of on or s that the this to what " +
+      "when where which who why with").split(" "),
   );
 
   function load() {
@@ -19,28 +19,30 @@
     document.head.append(script);
   }
 
-  const plain = (text) => text.toLowerCase().replace(/[_?!,;()]/g, " ");
+  const plain = (text) => text.toLowerCase().replace(/[_@?!,;:.'’()]/g, " ");
 
-  // A word counts more in a title than in a text, and a rare word more than a frequent one. What
-  // implements an equation comes first, what stands around the nine files comes last.
+  // A word counts more in a title than in a text, and a rare word more than a frequent one. A short
+  // word is found as a whole word only. What implements an equation comes first, what breaks there
+  // after it, and what stands around the nine files last.
   function find(question) {
     const all = plain(question).split(/\s+/).filter(Boolean);
     const words = all.filter((word) => !common.has(word));
     const entries = (window.searchIndex ?? []).map((entry) => ({
       entry,
-      title: plain(entry[0]),
-      text: plain(entry[3]),
+      title: ` ${plain(entry[0])} `,
+      text: ` ${plain(entry[3])} `,
       score: 0,
     }));
     for (const word of words.length ? words : all) {
-      const stem = word.length > 4 ? word.replace(/(ing|ed|s)$/, "") : word;
+      const stem = word.length > 4 ? word.replace(/(ing|ed|s)$/, "") : word.length > 3 ? word : ` ${word} `;
       const hits = entries.filter(({ title, text }) => title.includes(stem) || text.includes(stem));
       const weight = Math.log(1 + entries.length / (1 + hits.length));
       for (const hit of hits) {
-        const whole = ` ${hit.title} `.includes(` ${word} `);
+        const whole = hit.title.includes(` ${word} `);
         hit.score += weight * (whole ? 4 : hit.title.includes(stem) ? 3 : 1);
         if (hit.entry[1].startsWith("equation")) hit.score += weight * 1.5;
-        if (/^(tests|tools|book|paper)\//.test(hit.entry[2])) hit.score -= weight * 1.5;
+        const isAround = /^(tests|tools|book|paper|course|bridges)\//.test(hit.entry[2]);
+        if (isAround || hit.entry[1].startsWith("bug")) hit.score -= weight * 1.5;
       }
     }
     return entries.filter((hit) => hit.score > 0).sort((a, b) => b.score - a.score).slice(0, 12);

@@ -58,10 +58,14 @@
   book.play("trees", title, [], () => [], (changed) => {
     const choice = book.element("select", { "aria-label": "problem" });
     const roots = problems.map((problem) => models.map(([name]) => tree(problem[name])));
+    const kinds = ["RL makes a right path likelier", "RL loses the right paths", "little changes"];
+    const groups = kinds.map((label) => book.element("optgroup", { label }));
     problems.forEach(({ prompt }, i) => {
-      const [base, rl] = roots[i];
-      choice.append(book.element("option", { value: i }, `${prompt}  base ${base.correct}, RL ${rl.correct}`));
+      const [base, rl] = roots[i].map((root) => root.correct);
+      const kind = base && !rl ? 1 : rl > 2 * base ? 0 : 2;
+      groups[kind].append(book.element("option", { value: i }, `${prompt}  base ${base}, RL ${rl}`));
     });
+    choice.append(...groups.filter((group) => group.children.length));
     let prefix = "";
     const path = book.element("p", { class: "path" });
     const readout = book.element("p", { class: "readout", "aria-live": "polite" });
@@ -104,9 +108,9 @@
       const buttons = new Map();
       for (const { node: at, column, top, height } of shown) {
         const mark = at.token === END ? (at.correct ? "✓" : "✗") : at.token;
-        const room = height * size >= 11;
+        const hasRoom = height * size >= 16 && box.clientWidth / columns >= 66;
         const button = book.element("button", { type: "button", tabindex: "-1", "aria-label": says(at) });
-        if (room) button.textContent = height * size >= 16 ? `${mark} ${percent(at.count / samples)}` : mark;
+        if (height * size >= 11) button.textContent = hasRoom ? `${mark} ${percent(at.count / samples)}` : mark;
         if (at.token === END) button.className = at.correct ? "right" : "wrong";
         button.style.cssText =
           `left:${(100 * column) / columns}%;width:${100 / columns}%;top:${100 * top}%;height:${100 * height}%`;

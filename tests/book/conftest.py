@@ -2,6 +2,7 @@
 One line says what is missing.
 """
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -16,10 +17,19 @@ PACKAGES = ("jinja2", "pygments", "markdown_it", "latex2mathml", "playwright",
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
+@functools.cache
 def chromium():
-    """The path of a Chromium, or None. CHROMIUM names one."""
-    named = os.environ.get("CHROMIUM")
-    return shutil.which(named) if named else next(filter(None, map(shutil.which, BROWSERS)), None)
+    """The path of a Chromium, or None: the one that CHROMIUM names, one of the system's, or the one
+    that `python -m playwright install chromium` has installed.
+    """
+    if named := os.environ.get("CHROMIUM"):
+        return shutil.which(named)
+    if path := next(filter(None, map(shutil.which, BROWSERS)), None):
+        return path
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        return shutil.which(playwright.chromium.executable_path)
 
 
 def missing():
@@ -27,7 +37,7 @@ def missing():
     if absent:
         return f"packages are missing ({', '.join(absent)}): pip install -e '.[test-book]'"
     if chromium() is None:
-        return "there is no Chromium: apt-get install chromium, or name one in CHROMIUM"
+        return "there is no Chromium: .venv/bin/python -m playwright install chromium"
     return "" if (SITE / "index.html").exists() else "there is no book yet: make book"
 
 
@@ -54,30 +64,33 @@ def browser():
         running.close()
 
 
+@pytest.fixture(scope="session")
+def tab(browser):
+    """One tab for all tests, and what has been wrong in it since the list was cleared."""
+    page, wrong = browser.new_context().new_page(), []
+    page.set_default_timeout(SLOW)
+    page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else 0)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    root = SITE.as_uri() + "/"
+    page.on("request", lambda r: None if r.url.startswith((root, "data:")) else wrong.append(r.url))
+    return page, wrong
+
+
 @pytest.fixture
-def open_page(browser, site):
+def open_page(tab):
     """open_page("grpo.html#eq-grpo-3", width=390) -> a page of the book. The test fails if there
     is an error on the console or a request to anywhere but the site.
     """
-    contexts, wrong = [], []
+    page, wrong = tab
 
-    def open_(address, width=1440, height=1000, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(SLOW)
-        page.on("console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else 0)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        root = site.as_uri() + "/"
-        page.on("request", lambda r: wrong.append(r.url) if not local(r.url, root) else 0)
-        page.goto(root + address, timeout=SLOW)
+    def open_(address, width=1440, height=1000, color_scheme="light"):
+        page.goto("about:blank")  # of the page before nothing is left
+        page.emulate_media(media="screen", color_scheme=color_scheme)
+        page.set_viewport_size({"width": width, "height": height})
+        page.mouse.move(0, 0)
+        wrong.clear()
+        page.goto(f"{SITE.as_uri()}/{address}")
         return page
 
     yield open_
-    for context in contexts:
-        context.close()
     assert not wrong
-
-
-def local(url, root):
-    return url.startswith((root, "data:"))

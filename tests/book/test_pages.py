@@ -11,11 +11,13 @@ import pytest
 
 from book.code import code_lines
 from book.mathematics import typeset
-from book.pages import source_files
+from book.pages import slips, source_files
 from book.prose import address_of, docstring
 from book.sources import read_blocks
 from book.symbols import SYMBOLS
 from book.worked import Example, read_examples, run_example
+from book.zoo import on_its_lines
+from course.zoo import all_bugs
 from tools.equations import ROOT, read_rows
 
 
@@ -48,6 +50,27 @@ def test_every_tag_stands_beside_its_line_on_one_page(elements):
     for row in rows:
         ids = {a.get("id"): a.get("class") for _, a in elements[address_of(row.path)]}
         assert ids[f"L{row.line}"] == "l tagged", row.tag
+
+
+def test_every_bug_of_the_zoo_stands_on_the_page_of_its_file(elements):
+    found = [(a["id"], page) for page, some in elements.items() for tag, a in some
+             if tag == "details" and a.get("class") == "broken"]  # fmt: skip
+    bugs = all_bugs().values()
+    assert sorted(found) == sorted(
+        ("bug-" + bug.name.replace("_", "-"), address_of(bug.file)) for bug in bugs
+    )
+
+
+def test_a_bug_is_shown_with_the_whole_lines_that_it_changes():
+    bug = all_bugs()["mean_of_the_batch"]
+    planted = on_its_lines(bug, (ROOT / bug.file).read_text(encoding="utf-8"))
+    assert planted.before == ["centred = rewards - rewards.mean(dim=1, keepdim=True)"]
+    assert planted.after == ["centred = rewards - rewards.mean()"]
+
+
+def test_the_slips_of_the_deck_stand_beside_their_equations():
+    assert {"PPO (3)", "PPO (6)", "BT"} <= slips().keys() <= {row.tag for row in read_rows()}
+    assert "The limit is T−t" in slips()["PPO (6)"] and "(7)" not in slips()["PPO (6)"]
 
 
 @pytest.mark.parametrize("path", source_files())
