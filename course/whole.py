@@ -27,8 +27,8 @@ from verifiers import TASKS, held_out_problems
 
 TASK, LEVELS = "chain", "5-7"
 WHERE = ["--task", TASK, "--level", LEVELS, "--device", "cpu"]
-BASE = [*WHERE, "--layers", "1", "--width", "32", "--heads", "2", "--steps", "300", "--lr", "0.01"]
-BASE += ["--demonstrations", "5000", "--eval-every", "300"]
+BASE = [*WHERE, "--layers", "1", "--width", "32", "--heads", "2", "--steps", "300"]
+BASE += ["--eval-every", "300"]
 GRPO = ["--steps", "40", "--problems", "16", "--group", "16", "--lr", "2e-3", "--eval-every", "40"]
 PPO = ["--steps", "30", "--problems", "32", "--group", "8", "--lr", "1e-3", "--eval-every", "30"]
 RUNS = {  # file: options of the run
