@@ -88,11 +88,10 @@ def submitted(folder, path):
 
 def grafted(item, folder, source=None):
     """The graft of an item, read and found harmless. source: what it is grafted into."""
-    text = submitted(folder, item.path)
-    source = source or (ROOT / item.path).read_text(encoding="utf-8")
-    one = graft(source, text, item.path, item.function)
+    text, reference = submitted(folder, item.path), (ROOT / item.path).read_text(encoding="utf-8")
+    one = graft(source or reference, text, item.path, item.function)
     if not one.stub:
-        screen(one, item.function, importlib.import_module(item.module))
+        screen(one, item.function, importlib.import_module(item.module), reference)
     return one
 
 
