@@ -151,7 +151,7 @@ def read_answer(answer, word):
     for line in answer.decode(errors="replace").splitlines():
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(data, dict) and data.get("word") == word:
             found, tests = data.get("examples", found), data.get("tests", tests)
@@ -159,7 +159,7 @@ def read_answer(answer, word):
 
 
 def judge_examples(item, one, asked, found):
-    if not asked or found is None:
+    if found is None:
         return []
     if not isinstance(found, list) or len(found) != len(asked):
         return ["it has not been called on all examples"]
@@ -259,4 +259,13 @@ def grade(assignment, folder, seed=None):
         results = [task.result() for task in tasks]
     if assignment.whole:
         results.append(grade_whole(assignment, folder, results))
+    for result in results:
+        result.messages = [printable(text) for text in result.messages]
     return Grade(assignment.title, results, seed, time.monotonic() - started)
+
+
+def printable(text):
+    """A message may quote a submission. XML and UTF-8 do not allow every character, and a terminal
+    obeys some.
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

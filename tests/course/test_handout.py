@@ -109,7 +109,7 @@ def test_examples_depend_on_the_seed_alone():
 
 def test_presets_and_inputs_name_equations_that_there_are():
     rows = all_rows()
-    assert set(INPUTS) <= set(rows)
+    assert set(INPUTS) == {item_of(tag).name for tag in rows}, "every item has examples"
     for points in PRESETS.values():
         assert set(points) - {WHOLE} <= set(rows) and points[WHOLE] > 0
     for row in rows.values():

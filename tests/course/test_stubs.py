@@ -72,17 +72,19 @@ def test_a_graft_takes_one_function_and_what_it_needs():
     assert student.splitlines()[one.written - 1] == "def double(x):"
 
 
+DOUBLE = "def double(x):\n    return THREE * x\n"
+
+
 @pytest.mark.parametrize(
-    "smuggled",
+    "student",
     [
-        "return THREE * x\n\n\nTHREE = 3; import os\n",
-        "return x + 0 * THREE\n\n\nimport os; THREE = 3\n",
-        *(f"return 2 * x  # {end}import os\n" for end in "\x0b\x0c\x1c\x85\u2028"),
+        DOUBLE + "\n\nTHREE = 3; import os\n",
+        DOUBLE + "\n\nimport os; THREE = 3\n",
+        *(f"#{end}def double(x):{end}    import os\n{DOUBLE}" for end in "\x0b\x0c\x1c\x85\u2028"),
     ],
 )
-def test_a_graft_holds_no_statement_that_was_not_read(smuggled):
+def test_a_graft_holds_no_statement_that_was_not_read(student):
     """Several statements in a line, and ends of lines that the parser does not count."""
-    student = "def double(x):\n    " + smuggled
     with contextlib.suppress(Refused):
         one = graft(SOURCE, student, "file.py", "double")
         imports = [n for n in ast.walk(ast.parse(one.source)) if isinstance(n, ast.Import)]
