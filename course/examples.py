@@ -238,7 +238,7 @@ def argument(value):
 
 
 def examples(item, seed, n=3):
-    """n examples of an item with the values of the reference, which must be what is imported here."""
+    """n examples of an item, with the values of the reference, which is imported here."""
     found = []
     for number in range(n):
         draw = Draw(seed * 1000 + number)

@@ -96,6 +96,7 @@ def as_classroom50(grade):
             "passed": result.status == "passed",
             "score": result.score,
             "max-score": result.points,
+            "output": "" if result.hidden else "\n".join(result.messages),
         }
         for result in grade.results
     ]

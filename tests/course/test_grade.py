@@ -137,9 +137,9 @@ def test_what_a_submission_says_can_be_written_in_every_format(folder, monkeypat
     assert grade.read_answer(deep, "") == (None, None)
     where = folder(r"raise ValueError('\ud800 \x1b[31m \x00 &<>]]>')")
     one = grade.grade(Assignment("x", [ITEM], 0), where, seed=5)
-    for name, format in FORMATS.items():
+    for format in FORMATS.values():
         text = format(one).encode().decode()
-        assert ("it raises ValueError in line" in text) == (name != "classroom50")
+        assert "it raises ValueError in line" in text
         assert "\x1b" not in text and "\0" not in text
     ElementTree.fromstring(FORMATS["junit"](one))
 
