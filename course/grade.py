@@ -89,9 +89,12 @@ def submitted(folder, path):
 def grafted(item, folder, source=None):
     """The graft of an item, read and found harmless. source: what it is grafted into."""
     text, reference = submitted(folder, item.path), (ROOT / item.path).read_text(encoding="utf-8")
-    one = graft(source or reference, text, item.path, item.function)
-    if not one.stub:
-        screen(one, item.function, importlib.import_module(item.module), reference)
+    try:
+        one = graft(source or reference, text, item.path, item.function)
+        if not one.stub:
+            screen(one, item.function, importlib.import_module(item.module), reference)
+    except RecursionError:
+        raise Refused(f"{item.path} is nested too deep to be read") from None
     return one
 
 

@@ -56,6 +56,7 @@ def test_what_hangs_is_stopped(folder, monkeypatch):
         ("raise NotImplementedError", "todo", "not implemented yet"),
         ("import os", "failed", "imports os"),
         ("open('x')", "failed", "uses open"),
+        *(("return " + "-" * n + "values", "failed", "nested too deep") for n in (400, 900, 980)),
     ],
 )
 def test_what_is_not_run_is_told_at_once(folder, monkeypatch, body, status, says):
