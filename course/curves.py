@@ -22,7 +22,7 @@ PPO = ["--steps", "15", "--problems", "32", "--group", "8", "--lr", "1e-3", "--e
 RUNS = {  # what a run is called in a picture: script and options
     "GRPO": ("grpo.py", [*GRPO]),
     "GRPO, β = 1": ("grpo.py", [*GRPO, "--beta", "1"]),
-    "GRPO, temperature 1.3": ("grpo.py", [*GRPO, "--temperature", "1.3"]),
+    "GRPO, temperature 0.7": ("grpo.py", [*GRPO, "--temperature", "0.7"]),
     "GRPO, 4 epochs": ("grpo.py", [*GRPO, "--epochs", "4"]),
     "GRPO, no end costs 1": ("grpo.py", [*GRPO, "--unended-penalty", "1"]),
     "DAPO": ("grpo.py", [*GRPO, "--algorithm", "dapo"]),
@@ -33,7 +33,7 @@ PICTURES = {  # bug: the run, and the column of metrics.csv
     "kl_added": ("GRPO, β = 1", "kl_k3"),
     "reference_moves_along": ("GRPO, β = 1", "kl_k3"),
     "gradients_never_cleared": ("GRPO", "grad_norm"),
-    "update_at_temperature_1": ("GRPO, temperature 1.3", "ratio_mean"),
+    "update_at_temperature_1": ("GRPO, temperature 0.7", "ratio_mean"),
     "old_is_always_new": ("GRPO, 4 epochs", "ratio_max"),
     "clip_takes_the_larger": ("GRPO, 4 epochs", "ratio_max"),
     "penalty_is_a_bonus": ("GRPO, no end costs 1", "ended"),
