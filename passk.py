@@ -71,7 +71,7 @@ class Settings(DeviceSettings):
 
 def pass_at_k(n, c, k):
     """The unbiased estimate of pass@k for each problem. n: samples of a problem. c (problems,):
-    how many are correct -> (problems,). ValueError if n < k.
+    how many are correct -> (problems,). ValueError unless 1 ≤ k ≤ n and each c is in 0 … n.
 
     The quotient of binomials is the product Π_{i=n−c+1}^{n} (1 − k/i), which cannot overflow. If
     n − c < k it is 0: its factor i = k is 0. 1 − (1 − c/n)^k would be biased: it draws the k

@@ -142,17 +142,10 @@ def solution(tag):
             print(f"    {row.remark}")
     print(f"\n{item.path}, line {function.lineno}\n")
     print("\n".join(source.splitlines()[function.lineno - 1 : function.end_lineno]))
-    bugs = [bug for bug in all_bugs().values()
-            if bug.file == item.path and inside(bug, function, source)]  # fmt: skip
-    if bugs:
+    if item.bugs:
         print("\nWhat usually goes wrong:")
-    for bug in bugs:
+    for bug in item.bugs:
         print(f"    {bug.name}: {bug.why}")
-
-
-def inside(bug, function, source):
-    line = source[: source.index(bug.old)].count("\n") + 1
-    return function.lineno <= line <= function.end_lineno
 
 
 # --------------------------------------------------------------------------------------------------

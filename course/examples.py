@@ -1,7 +1,6 @@
 """Inputs for the function of each tag, drawn from a seed. Another seed gives other numbers.
 
-The student's copy gets a few with the values of the reference. A grader draws others. A tag that
-has none here, because its function needs a model or a sampler, has only the tests of the suite.
+The student's copy gets a few with the values of the reference. A grader draws others.
 """
 
 import random
@@ -55,6 +54,13 @@ class Draw:
         solved = (torch.rand(3, 8, generator=self.generator) < 0.4).double()
         solved[1] = 0.0
         return solved
+
+    def sampled(self):
+        """Graded rewards of eight groups. Most of them have equal rewards."""
+        rewards = torch.randint(0, 3, (8, 3), generator=self.generator) / 2
+        return torch.where(
+            torch.rand(8, 1, generator=self.generator) < 0.4, rewards, rewards[:, :1]
+        )
 
     def number(self, low, high):
         return round(self.rng.uniform(low, high), 3)
@@ -113,6 +119,30 @@ AFTER_A_RESET = """def after_a_reset(old, new):
     return reference.weight.data, len(optimizer.state)
 """
 
+DRAWN_GROUPS = """def drawn_groups(rewards, ended, mask, name, problems):
+    import random, unittest.mock
+    import grpo, rollout
+
+    drawn = 0
+
+    def draw(policy, task, problems, group, *_, **__):
+        nonlocal drawn
+        rows = torch.arange(drawn, drawn + len(problems)) % len(rewards)
+        drawn += len(problems)
+        tokens = mask[rows].long()
+        texts = [["1"] * group for _ in problems]
+        return rollout.Rollout(
+            prompts=tokens[:, 0], completions=tokens, mask=mask[rows], logp=-1.0 * tokens,
+            rewards=rewards[rows], ended=ended[rows], texts=texts, max_tokens=6)
+
+    settings = grpo.Settings(problems=problems, group=3, unended_penalty=0.5)
+    with unittest.mock.patch.object(grpo, "sample_completions", draw):
+        chosen, batch, shaped, metrics = grpo.sample_groups(
+            None, TASKS["countdown"], (4,), random.Random(0), ALGORITHMS[name], settings,
+            max_rounds=3)
+    return [problem.prompt for problem in chosen], batch.rewards, batch.mask, shaped, metrics
+"""
+
 # {tag: (a function of a Draw that gives the arguments, indices of those with a gradient, the
 # expression or definition that is called; default: the item's function)}
 INPUTS = {
@@ -159,6 +189,10 @@ INPUTS = {
     "DAPO mean": (lambda d: [d.mask.double(), 6], []),
     "DAPO R_length": (
         lambda d: [d.rollout(), d.number(0.1, 0.9), False, d.number(0.2, 0.6)], []),
+    "DAPO filter": (
+        lambda d: [d.sampled(), torch.rand(8, 3, generator=d.generator) < 0.95,
+                   d.mask.repeat(4, 1, 1), d.rng.choice(["dapo", "dapo", "grpo"]), 4],
+        [], lambda d: DRAWN_GROUPS),
     "KL k1": (lambda d: [d.tokens(), d.tokens()], [0]),
     "KL k2": (lambda d: [d.tokens(), d.tokens()], [0]),
     "ProRL L": (lambda d: d.objective(), [0]),
@@ -204,11 +238,9 @@ def argument(value):
 
 
 def examples(item, seed, n=3):
-    """n examples of an item with the values of the reference, which must be what is imported here.
-    An item without inputs has none.
-    """
+    """n examples of an item, with the values of the reference, which is imported here."""
     found = []
-    for number in range(n if item.name in INPUTS else 0):
+    for number in range(n):
         draw = Draw(seed * 1000 + number)
         inputs, grad, *expression = INPUTS[item.name]
         one = {"number": number + 1, "module": item.module, "args": [*map(argument, inputs(draw))]}

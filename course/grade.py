@@ -88,11 +88,13 @@ def submitted(folder, path):
 
 def grafted(item, folder, source=None):
     """The graft of an item, read and found harmless. source: what it is grafted into."""
-    text = submitted(folder, item.path)
-    source = source or (ROOT / item.path).read_text(encoding="utf-8")
-    one = graft(source, text, item.path, item.function)
-    if not one.stub:
-        screen(one, item.function, importlib.import_module(item.module))
+    text, reference = submitted(folder, item.path), (ROOT / item.path).read_text(encoding="utf-8")
+    try:
+        one = graft(source or reference, text, item.path, item.function)
+        if not one.stub:
+            screen(one, item.function, importlib.import_module(item.module), reference)
+    except RecursionError:
+        raise Refused(f"{item.path} is nested too deep to be read") from None
     return one
 
 
@@ -152,7 +154,7 @@ def read_answer(answer, word):
     for line in answer.decode(errors="replace").splitlines():
         try:
             data = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(data, dict) and data.get("word") == word:
             found, tests = data.get("examples", found), data.get("tests", tests)
@@ -160,7 +162,7 @@ def read_answer(answer, word):
 
 
 def judge_examples(item, one, asked, found):
-    if not asked or found is None:
+    if found is None:
         return []
     if not isinstance(found, list) or len(found) != len(asked):
         return ["it has not been called on all examples"]
@@ -260,4 +262,13 @@ def grade(assignment, folder, seed=None):
         results = [task.result() for task in tasks]
     if assignment.whole:
         results.append(grade_whole(assignment, folder, results))
+    for result in results:
+        result.messages = [printable(text) for text in result.messages]
     return Grade(assignment.title, results, seed, time.monotonic() - started)
+
+
+def printable(text):
+    """A message may quote a submission. XML and UTF-8 do not allow every character, and a terminal
+    obeys some.
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)

@@ -125,6 +125,9 @@ python check.py                           # all functions; python check.py "{fir
 the value must be. The grader uses other inputs, and tests that are not here. An item marked
 *hidden* has no examples here.
 
+A solution needs torch, numpy, `math`, and what its file has already. The grader refuses functions
+that open files, import other things, define classes, or set attributes.
+
 {symbols}
 
 Shapes: B problems, G completions of each, T tokens. A mask is True on sampled tokens, the end of

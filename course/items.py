@@ -4,11 +4,14 @@ An item is a function. It is cut out of the student's copy, and it is graded by 
 stand in one function they are one item, named by the first.
 """
 
+import ast
 from pathlib import Path
 from typing import NamedTuple
 
 from support.settings import fail
 
+from course.stubs import find
+from course.zoo import all_bugs
 from tools.equations import Row, read_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,9 +31,19 @@ class Item(NamedTuple):
         return self.path.removesuffix(".py").replace("/", ".")
 
     @property
+    def bugs(self):
+        """Those of the zoo that are in it."""
+        source = (ROOT / self.path).read_text(encoding="utf-8")
+        function = find(ast.parse(source), self.function)
+        lines = range(function.lineno, function.end_lineno + 1)
+        here = [bug for bug in all_bugs().values() if bug.file == self.path]
+        return [bug for bug in here if source[: source.index(bug.old)].count("\n") + 1 in lines]
+
+    @property
     def tests(self):
-        """pytest's names of the tests that grade it."""
-        return list(dict.fromkeys(f"tests/{test}" for row in self.rows for test in row.tests))
+        """pytest's names of the tests that grade it. A test that catches one of its bugs is one."""
+        named = [f"tests/{test}" for row in self.rows for test in row.tests]
+        return list(dict.fromkeys([*named, *(test for bug in self.bugs for test in bug.tests)]))
 
 
 def without_equation(tag, function, path, tests, remark):

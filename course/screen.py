@@ -1,131 +1,163 @@
-"""What a submission's code may not do. It is read, not run.
+"""What a submission's code may do. It is read, not run.
 
 An equation needs arithmetic and torch. It needs no file, no process, no attribute of a module set
-to something else. Whoever wants to change the tests instead of passing them needs one of these.
+to something else. Whoever wants to change the tests instead of passing them needs one of these. So
+a function may use a list of modules, of built-in functions and of attributes, and nothing else.
 A process of its own (sandbox.py) bounds what a submission does by accident: time, memory, output.
 """
 
 import ast
-import importlib
-from types import ModuleType
+import builtins
+import collections
+import fractions
+import functools
+import inspect
+import itertools
+import math
+import operator
+import random
+import statistics
+from symtable import symtable
+from types import CodeType, FunctionType, ModuleType
 
-from course.stubs import Refused
+import numpy as np
+import torch
+
+from course.items import ROOT
+from course.stubs import Refused, find, used_names
 
 IMPORTS = {
-    "collections", "fractions", "functools", "itertools", "math", "numpy", "operator", "random",
-    "statistics", "torch", "torch.linalg", "torch.nn", "torch.nn.functional", "torch.special",
-    "typing",
+    "collections", "copy", "fractions", "functools", "itertools", "math", "numpy", "operator",
+    "random", "statistics", "torch", "torch.linalg", "torch.nn", "torch.nn.functional",
+    "torch.special",
 }  # fmt: skip
 BUILTINS = {
-    "__import__", "breakpoint", "compile", "delattr", "dir", "eval", "exec", "exit", "getattr",
-    "globals", "help", "input", "locals", "memoryview", "object", "open", "quit", "setattr",
-    "super", "type", "vars",
+    "abs", "all", "any", "bin", "bool", "callable", "chr", "complex", "dict", "divmod", "enumerate",
+    "filter", "float", "format", "frozenset", "hasattr", "hash", "hex", "id", "int", "isinstance",
+    "issubclass", "iter", "len", "list", "map", "max", "min", "next", "oct", "ord", "pow", "print",
+    "range", "repr", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "zip",
+    "Ellipsis", "False", "None", "NotImplemented", "True",
 }  # fmt: skip
-FILES = {
-    "compile", "DataSource", "dump", "from_file", "fromfile", "genfromtxt", "load", "loadtxt",
-    "memmap", "save", "savetxt", "savez", "savez_compressed", "share_memory_", "tofile",
+# They read or write files, run text, or set or get an attribute whose name is a text.
+FORBIDDEN = {
+    "attrgetter", "compile", "ctypes", "DataSource", "delitem", "dump", "export", "format",
+    "format_map", "from_file", "fromfile", "fromregex", "genfromtxt", "import_ir_module", "load",
+    "loadtxt", "memmap", "methodcaller", "open_memmap", "partialmethod", "PyTorchFileReader",
+    "PyTorchFileWriter", "save", "savetxt", "savez", "savez_compressed", "setitem",
+    "share_memory_", "singledispatch", "singledispatchmethod", "test", "tofile", "update_wrapper",
+    "wraps",
 }  # fmt: skip
-NAMED_TUPLES = {"_asdict", "_fields", "_replace"}
-FRAMES = ("ag_", "co_", "cr_", "f_", "func_", "gi_", "tb_")  # these lead to what runs the tests
 
 
-def screen(graft, name, module):
+def public(things):
+    """The names of these things' attributes, without those that are modules."""
+    return {name for thing in things for name in getattr(thing, "__all__", dir(thing))
+            if not isinstance(getattr(thing, name, None), ModuleType)}  # fmt: skip
+
+
+MODULES = (collections, fractions, functools, itertools, math, np, operator, random, statistics)
+TENSORS = (torch._C._VariableFunctions, torch.Tensor, torch.functional, torch.nn.functional)
+TENSORS += (torch.special, torch.linalg)
+TYPES = (np.ndarray, torch.Size, torch.Generator, random.Random, fractions.Fraction)
+TYPES += (str, list, dict, set, tuple, int, float, collections.Counter, collections.deque)
+PLAIN = {
+    "_asdict", "_replace", "copy", "deepcopy", "device", "dtype", "e", "enable_grad", "finfo",
+    "functional", "Generator", "iinfo", "inf", "is_tensor", "linalg", "nan", "newaxis", "nn",
+    "no_grad", "pi", "special", "Tensor",
+    *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
+}  # fmt: skip
+ATTRIBUTES = public([*MODULES, *TENSORS, *TYPES]) | PLAIN
+
+
+def screen(graft, name, module, reference):
     """Refused, with the reason, if a function and what it brings along do more than compute.
-    module: the reference's, already imported.
+    module: the reference's, already imported. reference: its text.
     """
+    needed = find(ast.parse(reference), name)  # the reference does no harm
+    attributes = ATTRIBUTES | fields(module)
+    attributes |= {node.attr for node in ast.walk(needed) if isinstance(node, ast.Attribute)}
+    attributes = {one for one in attributes - FORBIDDEN if one[0] != "_"} | PLAIN
+    names = {one for one, value in vars(module).items() if harmless(value, set())}
+    names |= used_names(needed)
     for part in graft.parts:
-        names = modules_in_scope(part, graft.parts, module)
-        local = local_names(part)
-        roots = {id(node.value) for node in ast.walk(part) if isinstance(node, ast.Attribute)}
+        try:
+            free = global_names(symtable(ast.unparse(part), "", "exec"))
+        except SyntaxError as error:
+            raise Refused(f"line {part.lineno}: {name} is not Python: {error.msg}") from None
+        bad = {one for one in free if not good_name(one, vars(module).keys() - names)}
         for node in ast.walk(part):
-            if wrong := fault(node, names, local, roots):
+            if wrong := fault(node, attributes, free, bad):
                 line = getattr(node, "lineno", part.lineno)
                 raise Refused(f"line {line}: {name} {wrong}, which a solution does not need")
 
 
-def fault(node, modules, local, roots):
-    if isinstance(node, (ast.Import, ast.ImportFrom)):
-        return bad_import(node)
+def global_names(table):
+    """The names of a table of symbols, and of those in it, that no function there binds."""
+    top = table.get_type() == "module"
+    found = {one.get_name() for one in table.get_symbols()
+             if (one.is_referenced() if top else one.is_global())}  # fmt: skip
+    return found.union(*map(global_names, table.get_children()))
+
+
+def good_name(name, forbidden):
+    value = getattr(builtins, name, None)
+    error = isinstance(value, type) and issubclass(value, BaseException)
+    safe = not hasattr(builtins, name) or name in BUILTINS or error
+    return safe and not name.startswith("__") and name not in forbidden
+
+
+def fault(node, attributes, free, bad):
+    """What is wrong with a node of the syntax, as a sentence without its subject, or None."""
+    if isinstance(node, ast.Import):
+        wrong = [alias.name for alias in node.names if alias.name not in IMPORTS]
+        return f"imports {wrong[0]}" if wrong else None
+    if isinstance(node, ast.ImportFrom):
+        good = attributes if node.level == 0 and node.module in IMPORTS else ()
+        wrong = [alias.name for alias in node.names if alias.name not in good]
+        return f"imports {wrong[0]} from {node.module or '.'}" if wrong else None
     if isinstance(node, ast.ClassDef):
         return "defines a class"
     if isinstance(node, (ast.Global, ast.Nonlocal)):
         return "changes a name outside of itself"
+    if isinstance(node, ast.MatchClass) and not attributes.issuperset(node.kwd_attrs):
+        return f"uses .{node.kwd_attrs[0]}"
     if isinstance(node, ast.Attribute):
-        return bad_attribute(node, modules)
-    if isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
+        if node.attr not in attributes:
+            return f"uses .{node.attr}"
+        return None if isinstance(node.ctx, ast.Load) else f"sets .{node.attr} of something"
+    if isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load):
         root = node
         while isinstance(root, (ast.Subscript, ast.Attribute)):
             root = root.value
-        if isinstance(root, ast.Name) and root.id not in local:
+        if isinstance(root, ast.Name) and root.id in free:
             return f"changes {root.id}, which is not its own"
-    if isinstance(node, ast.Name):
-        if node.id in BUILTINS or node.id.startswith("__"):
-            return f"uses {node.id}"
-        if node.id in modules and isinstance(node.ctx, ast.Load) and id(node) not in roots:
-            return f"hands the module {node.id} on"
+    if isinstance(node, ast.Name) and node.id in bad:
+        return f"uses {node.id}"
     return None
 
 
-def bad_import(node):
-    if isinstance(node, ast.Import):
-        paths = [alias.name for alias in node.names]
-    else:
-        paths = [node.module or "."]
-        if any(alias.name == "*" for alias in node.names):
-            return "imports *"
-        if node.level == 0 and node.module in IMPORTS:
-            wrong = [a.name for a in node.names if not harmless(node.module, a.name)]
-            return f"imports {node.module}.{wrong[0]}" if wrong else None
-    wrong = [path for path in paths if path not in IMPORTS]
-    return f"imports {wrong[0]}" if wrong else None
+def fields(module):
+    """The names of the fields and methods of the classes of the house that a file names."""
+    ours = [value for value in vars(module).values() if isinstance(value, type)
+            and (ROOT / f"{value.__module__.replace('.', '/')}.py").exists()]  # fmt: skip
+    return {name for one in ours for name in (*inspect.get_annotations(one), *vars(one))}
 
 
-def harmless(path, name):
-    if name.startswith("_") or name in FILES:
-        return False
-    value = getattr(importlib.import_module(path), name, None)
-    return not isinstance(value, ModuleType) or value.__name__ in IMPORTS
+def harmless(value, seen):
+    """Whether a global name of the reference leads to no file and no process."""
+    if isinstance(value, ModuleType):
+        return value.__name__ in IMPORTS
+    if isinstance(value, type):
+        return issubclass(value, (dict, tuple))
+    value = inspect.unwrap(value) if callable(value) else value
+    if not isinstance(value, FunctionType) or value in seen:
+        return True
+    seen.add(value)
+    used = names_of_code(value.__code__)
+    found = [value.__globals__[name] for name in used & value.__globals__.keys()]
+    return not used & {"open", "eval", "exec", *FORBIDDEN} and all(harmless(v, seen) for v in found)
 
 
-def bad_attribute(node, modules):
-    name = node.attr
-    hidden = name.startswith("_") and name not in NAMED_TUPLES
-    if hidden or name.startswith(FRAMES) or name in FILES:
-        return f"uses .{name}"
-    if isinstance(node.ctx, (ast.Store, ast.Del)):
-        return f"sets .{name} of something"
-    chain, root = [name], node.value
-    while isinstance(root, ast.Attribute):
-        chain.append(root.attr)
-        root = root.value
-    if isinstance(root, ast.Name) and root.id in modules:
-        value = modules[root.id]
-        for step in reversed(chain):
-            value = getattr(value, step, None)
-            if isinstance(value, ModuleType) and value.__name__ not in IMPORTS:
-                return f"reaches into the module {value.__name__}"
-    return None
-
-
-def local_names(part):
-    """The names that a function binds itself: its parameters, and what it assigns to."""
-    names = {node.arg for node in ast.walk(part) if isinstance(node, ast.arg)}
-    stores = (node for node in ast.walk(part) if isinstance(node, ast.Name))
-    return names | {node.id for node in stores if isinstance(node.ctx, ast.Store)}
-
-
-def modules_in_scope(part, parts, module):
-    """{name: module} of the modules that the code can name."""
-    found = {n: value for n, value in vars(module).items() if isinstance(value, ModuleType)}
-    for node in (node for one in (part, *parts) for node in ast.walk(one)):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.name in IMPORTS:
-                    path = alias.name if alias.asname else alias.name.split(".")[0]
-                    found[alias.asname or path] = importlib.import_module(path)
-        elif isinstance(node, ast.ImportFrom) and node.module in IMPORTS:
-            for alias in node.names:
-                value = getattr(importlib.import_module(node.module), alias.name, None)
-                if isinstance(value, ModuleType):
-                    found[alias.asname or alias.name] = value
-    return found
+def names_of_code(code):
+    inner = [part for part in code.co_consts if isinstance(part, CodeType)]
+    return set(code.co_names).union(*map(names_of_code, inner))

@@ -5,6 +5,7 @@ Both work on the syntax tree, and change whole lines of the text: all else stays
 
 import ast
 import re
+from collections import Counter
 from typing import NamedTuple
 
 
@@ -92,8 +93,9 @@ def bound_names(node):
         return {node.name}
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return {alias.asname or alias.name.split(".")[0] for alias in node.names}
-    if isinstance(node, ast.Assign):
-        return {part.id for target in node.targets for part in ast.walk(target)
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return {part.id for target in targets for part in ast.walk(target)
                 if isinstance(part, ast.Name)}  # fmt: skip
     return set()
 
@@ -121,7 +123,7 @@ def graft(reference, submitted, path, name):
     while new := [n for n in added if n in wanted and added[n] not in parts]:
         parts.append(added[new[0]])
         wanted |= used_names(added[new[0]])
-    lines, student = reference.splitlines(), submitted.splitlines()
+    lines, student = reference.splitlines(), submitted.split("\n")  # as the parser counts them
     start, end = first_line(place) - 1, place.end_lineno
     top = next(first_line(n) - 1 for n in ours.body if n.lineno <= place.lineno <= n.end_lineno)
     helpers = sorted(parts[1:], key=lambda node: node.lineno)
@@ -129,8 +131,16 @@ def graft(reference, submitted, path, name):
     text = [*lines[:top], *brought, *lines[top:start], *text_of(function, student), *lines[end:]]
     first = start + len(brought) + 1
     source = "\n".join(text) + "\n"
-    parse(source, path)
+    if statements(parse(source, path)) - statements(ours) - Counter(map(ast.dump, parts)):
+        raise Refused(f"{path} has several statements in a line: write one in each")
     return Graft(source, parts, is_stub(function), first, first_line(function))
+
+
+def statements(tree):
+    """Those of the top level and of the classes there, as text, each as often as it stands."""
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    nodes = [node for node in tree.body if node not in classes]
+    return Counter(ast.dump(node) for node in [*nodes, *(n for one in classes for n in one.body)])
 
 
 def first_line(node):

@@ -27,10 +27,11 @@ from verifiers import TASKS, held_out_problems
 
 TASK, LEVELS = "chain", "5-7"
 WHERE = ["--task", TASK, "--level", LEVELS, "--device", "cpu"]
-BASE = [*WHERE, "--layers", "1", "--width", "32", "--heads", "2", "--steps", "300", "--lr", "0.01"]
-BASE += ["--demonstrations", "5000", "--eval-every", "300"]
+BASE = [*WHERE, "--layers", "1", "--width", "32", "--heads", "2", "--steps", "300"]
+BASE += ["--eval-every", "300"]
 GRPO = ["--steps", "40", "--problems", "16", "--group", "16", "--lr", "2e-3", "--eval-every", "40"]
 PPO = ["--steps", "30", "--problems", "32", "--group", "8", "--lr", "1e-3", "--eval-every", "30"]
+SHARP = 0.7  # a temperature at which the base writes right completions often enough for pairs
 RUNS = {  # file: options of the run
     "grpo.py": [*WHERE, *GRPO],
     "ppo.py": [*WHERE, *PPO, "--c-ptx", "0.01"],
@@ -38,7 +39,10 @@ RUNS = {  # file: options of the run
         "--stages", f"{TASK}:{LEVELS}", "--steps", "30", "--problems", "16", "--group", "16",
         "--lr", "2e-3", "--device", "cpu", "--patience", "2",
     ],
-    "reward_model.py": [*WHERE, "--steps", "80", "--pairs", "1500", "--batch", "64"],
+    "reward_model.py": [
+        *WHERE, "--steps", "300", "--lr", "3e-3", "--pairs", "1500", "--batch", "64",
+        "--temperature", str(SHARP),
+    ],
     "passk.py": [*WHERE, "--problems", "20", "--samples", "32"],
 }  # fmt: skip
 ALGORITHMS = {
@@ -103,7 +107,7 @@ def judged_pairs(base, out):
     model, _ = load_model(out, [TASK], device, build=RewardModel, scalar_head=True)
     writer, _ = load_model(base, [TASK], device)
     torch.manual_seed(1)
-    pairs = collect_pairs(writer, task, (5, 6, 7), 200, random.Random(1), 2.0, held_out=True)
+    pairs = collect_pairs(writer, task, (5, 6, 7), 200, random.Random(1), SHARP, held_out=True)
     right, _ = evaluate(model, pairs)
     return right >= ORDERED, (
         f"held-out pairs in the right order must be at least {ORDERED}, and are {right:.2f}"

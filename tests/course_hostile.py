@@ -33,10 +33,36 @@ REFUSED = {
     "deletes": "del torch.equal",
     "hides a module": "return [m for m in [torch]][0].os",
     "imports from torch": "from torch import os\n    os._exit(0)",
-    "imports everything": "from torch import *",
     "unpickles": "torch.load('x')",
     "loads with numpy": "import numpy as np\n    return np.load('x', allow_pickle=True)",
     "opens through a dunder": "return __builtins__",
+    "gets an attribute by its name":
+        "import operator\n    return operator.attrgetter('__globals__')(returns)",
+    "calls a method by its name":
+        "from operator import methodcaller\n    methodcaller('system', 'ls')(torch)",
+    "sets an attribute by its name":
+        "import functools\n    functools.update_wrapper(torch.equal, print, ['__call__'])",
+    "sets an item by a function": "import operator\n    operator.setitem(TASKS, 'carry', None)",
+    "has annotations evaluated":
+        "import typing\n    typing.get_type_hints(returns, {'x': 1})",
+    "matches an attribute":
+        "match values:\n        case torch.Tensor(__class__=c):\n            return c",
+    "gets a module from an error":
+        "try:\n        torch.finite\n    except AttributeError as e:\n        e.obj.os._exit(0)",
+    "reads attributes in a format": "return '{0.__globals__}'.format(returns)",
+    "runs numpy's tests": "import numpy\n    numpy.test()",
+    "writes a file with torch's writer": "torch.PyTorchFileWriter('/tmp/written')",
+    "runs the script": "main(['--run', '/tmp/written'])",
+    "runs the script behind a name": "(lambda main: 0)(1)\n    main(['--run', '/tmp/written'])",
+    "loads a checkpoint": "load_model('bases/countdown', ['countdown'], 'cpu')",
+    "a default opens a file": "def f(x=open('/tmp/written', 'w')):\n        return x",
+    "forks": "torch.fork(print)",
+    "stays until the end": "import atexit\n    atexit.register(print)",
+    "looks at the stack": "import inspect\n    return inspect.stack()",
+    "looks at the collector": "import gc\n    return gc.get_objects()",
+    "patches a module by its table": "import sys\n    sys.modules['pytest'] = None",
+    "patches builtins": "import builtins\n    builtins.len = print",
+    "reaches what a decorator hides": "return main.__wrapped__",
     "decorated": None,  # see `submission`
 }  # fmt: skip
 

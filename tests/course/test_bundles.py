@@ -65,6 +65,6 @@ def test_classroom_50_from_end_to_end(tmp_path, broken):
     result = json.loads((student / "result.json").read_text())
     assert (result["score"], result["max-score"], result["commit"]) == (2, 2, "commit_url")
     assert result["tests"] == [
-        {"test-name": "RLVR ΔSE", "passed": True, "score": 2, "max-score": 2}
+        {"test-name": "RLVR ΔSE", "passed": True, "score": 2, "max-score": 2, "output": ""}
     ]
     assert sorted(path.name for path in student.iterdir()) == ["extras", "result.json"]

@@ -11,7 +11,7 @@ from course.grade import Grade, Result
 
 RESULTS = [
     Result("GRPO Â", 2, "passed", [], 1.25),
-    Result("GRPO (3)", 4, "failed", ["the value must be 0 < 1, and is \x1b[31m nan"], 2.0),
+    Result("GRPO (3)", 4, "failed", ["the value must be 0 < 1, and is & nan"], 2.0),
     Result("BT", 1, "todo", ["not implemented yet"], 0.0, hidden=True),
     Result("the whole", 3, "failed", ["it must learn", "it did not"], 30.0),
 ]
@@ -47,12 +47,13 @@ def test_gradescope():
 
 
 VARIABLES = {
-    "CLASSROOM": "rl-26", "ASSIGNMENT": "grpo", "SUBMISSION_TAG": "submit-1",
+    "CLASSROOM": "rl-26", "ASSIGNMENT": "grpo", "SUBMISSION_TAG": "submit/1",
     "COMMIT_URL": "https://example.org/c", "RELEASE_URL": "https://example.org/r",
 }  # fmt: skip
 
 
 def test_classroom50(monkeypatch):
+    """result-v1.schema.json of Classroom 50. Its runner adds owner and assignment_type."""
     for name, value in VARIABLES.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("REVIEW_URL", raising=False)
@@ -64,7 +65,9 @@ def test_classroom50(monkeypatch):
     numbers = [data["score"], data["max-score"]]
     numbers += [test[key] for test in data["tests"] for key in ("score", "max-score")]
     assert all(type(number) is int for number in numbers) and numbers[:2] == [2, 10]
-    assert set(data["tests"][0]) == {"test-name", "passed", "score", "max-score"}
+    assert set(data["tests"][0]) == {"test-name", "passed", "score", "max-score", "output"}
+    assert [test["output"] != "" for test in data["tests"]] == [False, True, False, True]
+    assert re.fullmatch("submit/.+", data["submission"])
 
 
 def test_classroom50_without_its_runner_writes_nothing(monkeypatch):
@@ -74,18 +77,48 @@ def test_classroom50_without_its_runner_writes_nothing(monkeypatch):
         FORMATS["classroom50"](GRADE)
 
 
+# junit-10.xsd of Jenkins' xunit plugin. element: required attributes, other attributes, children
+JUNIT = {
+    "testsuites": ("", "name time tests failures errors", "testsuite"),
+    "testsuite": (
+        "name tests failures errors",
+        "group time skipped timestamp hostname id package file log url",
+        "testsuite properties testcase system-out system-err",
+    ),
+    "testcase": (
+        "name",
+        "time classname group",
+        "skipped error failure rerunFailure rerunError flakyFailure flakyError system-out "
+        "system-err",
+    ),
+    "failure": ("", "type message", ""),
+}
+TIME = r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]*)?"  # of testsuites and testsuite
+
+
+def assert_valid(element):
+    required, optional, children = (set(names.split()) for names in JUNIT[element.tag])
+    assert required <= set(element.attrib) <= required | optional
+    if element.tag != "testcase" and "time" in element.attrib:
+        assert re.fullmatch(TIME, element.get("time"))
+    if element.tag != "failure":
+        assert not (element.text or "").strip()
+    for child in element:
+        assert child.tag in children and not (child.tail or "").strip()
+        assert_valid(child)
+
+
 def test_junit():
-    """The attributes and elements that the schema of JUnit asks for, and counts that agree."""
-    root = ElementTree.fromstring(FORMATS["junit"](GRADE))
+    """It keeps to the schema, and the counts agree."""
+    text = FORMATS["junit"](GRADE)
+    root = ElementTree.fromstring(text)
+    assert_valid(root)
     (suite,) = root
     cases = list(suite)
-    assert root.tag == "testsuites" and suite.tag == "testsuite"
-    assert {"name", "tests", "failures", "errors", "skipped", "time"} <= set(suite.attrib)
     assert int(suite.get("tests")) == len(cases) == 4
     assert int(suite.get("failures")) == len(suite.findall("testcase/failure")) == 3
     for case, result in zip(cases, RESULTS, strict=True):
-        assert set(case.attrib) == {"classname", "name", "time"}
         assert case.get("name") == result.name and float(case.get("time")) == result.seconds
         assert [part.tag for part in case] == ([] if result.status == "passed" else ["failure"])
-        for part in case:
-            assert set(part.attrib) == {"message", "type"} and part.text
+        assert all(part.text == "\n".join(result.messages) for part in case)
+    assert text.startswith("<?xml version='1.0' encoding='utf-8'?>")

@@ -3,13 +3,15 @@ every preset, every tag, every bug of the zoo and every hostile submission.
 """
 
 import shutil
+from xml.etree import ElementTree
 
 import pytest
 from course_hostile import HANGS, submission
 
 from course import grade
+from course.formats import FORMATS
 from course.grade import grade_item, grade_whole, judge_tests, raised, submitted
-from course.items import ROOT, assignment, item_of
+from course.items import ROOT, Assignment, assignment, item_of
 from course.stubs import Refused, graft
 
 PPO = (ROOT / "ppo.py").read_text()
@@ -54,6 +56,7 @@ def test_what_hangs_is_stopped(folder, monkeypatch):
         ("raise NotImplementedError", "todo", "not implemented yet"),
         ("import os", "failed", "imports os"),
         ("open('x')", "failed", "uses open"),
+        *(("return " + "-" * n + "values", "failed", "nested too deep") for n in (400, 900, 980)),
     ],
 )
 def test_what_is_not_run_is_told_at_once(folder, monkeypatch, body, status, says):
@@ -125,6 +128,21 @@ def test_forged_results_do_not_count():
     forged = b'{"word": "", "tests": {}}\n[1]\nnonsense\n{"word": "right", "examples": []}\n'
     assert grade.read_answer(forged, "right") == ([], None)
     assert grade.read_answer(forged, "other") == (None, None)
+
+
+def test_what_a_submission_says_can_be_written_in_every_format(folder, monkeypatch):
+    """Control characters, half a surrogate pair, and a value that is nested too deep to be read."""
+    for name in ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL"):
+        monkeypatch.setenv(name, name)
+    deep = b'{"examples": ' + b"[" * 100_000 + b"\n"
+    assert grade.read_answer(deep, "") == (None, None)
+    where = folder(r"raise ValueError('\ud800 \x1b[31m \x00 &<>]]>')")
+    one = grade.grade(Assignment("x", [ITEM], 0), where, seed=5)
+    for format in FORMATS.values():
+        text = format(one).encode().decode()
+        assert "it raises ValueError in line" in text
+        assert "\x1b" not in text and "\0" not in text
+    ElementTree.fromstring(FORMATS["junit"](one))
 
 
 def test_the_whole_needs_every_function():

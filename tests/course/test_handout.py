@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -109,10 +110,23 @@ def test_examples_depend_on_the_seed_alone():
 
 def test_presets_and_inputs_name_equations_that_there_are():
     rows = all_rows()
-    assert set(INPUTS) <= set(rows)
+    assert set(INPUTS) == {item_of(tag).name for tag in rows}, "every item has examples"
     for points in PRESETS.values():
         assert set(points) - {WHOLE} <= set(rows) and points[WHOLE] > 0
     for row in rows.values():
         for test in row.tests:
             file, name = test.split("::")
             assert f"def {name}(" in (ROOT / "tests" / file).read_text(), test
+
+
+def test_the_table_of_a_term_has_the_points_of_the_presets():
+    lines = (ROOT / "docs" / "course.md").read_text().splitlines()
+    presets, points = (
+        next(line for line in lines if line.startswith(start)).split("|")[2:-1]
+        for start in ("| presets |", "| points of the code |")
+    )
+    for names, numbers in zip(presets, points, strict=True):
+        named = [name for name in re.findall("`([a-z-]+)`", names) if name in PRESETS]
+        assert re.findall(r"\d+", numbers)[: len(named)] == [
+            str(assignment(name).points) for name in named
+        ]

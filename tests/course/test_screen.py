@@ -16,7 +16,7 @@ PPO = (ROOT / "ppo.py").read_text()
 
 def screened(body):
     one = graft(PPO, submission(PPO, body), "ppo.py", "returns")
-    screen(one, "returns", importlib.import_module("ppo"))
+    screen(one, "returns", importlib.import_module("ppo"), PPO)
 
 
 @pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
@@ -45,10 +45,21 @@ def test_the_reference_is_not_refused():
         "out = advantage.clone()\n    out[..., 0] += 1\n    return out.add_(values)",
         "sums = {}\n    sums['x'] = advantage + values\n    return sums['x']",
         "import numpy as np\n    return torch.as_tensor(np.asarray(advantage + values))",
+        "input = [advantage, values]\n    return torch.stack(input).sum(dim=0)",
+        "main = torch.nn.functional.pad(values, (0, 0))\n    return main + advantage",
+        "try:\n        return advantage + values\n    except ValueError as e:\n        raise e",
+        "with torch.no_grad():\n        return advantage.double().to(torch.float64) + values",
+        "return torch.einsum('bgt->bgt', advantage) + td_error(values, values, 1)",
+        "match values.dim():\n        case 3:\n            return advantage + values",
     ],
 )
 def test_an_honest_solution_is_not_refused(body):
     screened(body)
+
+
+def test_what_is_no_python_in_a_function_is_refused():
+    with pytest.raises(Refused, match=r"is not Python: import \*"):
+        screened("from torch import *")
 
 
 def test_a_helper_is_screened_too():
@@ -57,4 +68,4 @@ def test_a_helper_is_screened_too():
     one = graft(PPO, text, "ppo.py", "returns")
     assert len(one.parts) == 2 and isinstance(one.parts[1], ast.FunctionDef)
     with pytest.raises(Refused, match="uses open"):
-        screen(one, "returns", importlib.import_module("ppo"))
+        screen(one, "returns", importlib.import_module("ppo"), PPO)

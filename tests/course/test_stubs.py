@@ -1,6 +1,7 @@
 """Cutting a solution out, and grafting a student's function in."""
 
 import ast
+import contextlib
 
 import pytest
 
@@ -69,6 +70,25 @@ def test_a_graft_takes_one_function_and_what_it_needs():
     assert not one.stub and len(one.parts) == 3
     assert one.source.splitlines()[one.first - 1] == "def double(x):"
     assert student.splitlines()[one.written - 1] == "def double(x):"
+
+
+DOUBLE = "def double(x):\n    return THREE * x\n"
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        DOUBLE + "\n\nTHREE = 3; import os\n",
+        DOUBLE + "\n\nimport os; THREE = 3\n",
+        *(f"#{end}def double(x):{end}    import os\n{DOUBLE}" for end in "\x0b\x0c\x1c\x85\u2028"),
+    ],
+)
+def test_a_graft_holds_no_statement_that_was_not_read(student):
+    """Several statements in a line, and ends of lines that the parser does not count."""
+    with contextlib.suppress(Refused):
+        one = graft(SOURCE, student, "file.py", "double")
+        imports = [n for n in ast.walk(ast.parse(one.source)) if isinstance(n, ast.Import)]
+        assert [alias.name for node in imports for alias in node.names] == ["math"]
 
 
 def test_the_reference_grafted_into_itself_is_the_reference():
