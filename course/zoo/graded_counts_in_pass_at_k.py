@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="passk.py",
-    old="correct.append(int(batch.correct.sum()))",
-    new="correct.append(int((batch.rewards > 0).sum()))",
+    old="correct += batch.correct.sum(dim=1).tolist()",
+    new="correct += (batch.rewards > 0).sum(dim=1).tolist()",
     level=2,
     symptom="On the task code, pass@k is close to 1.",
     shows="samples.jsonl against passk.csv",
