@@ -134,7 +134,7 @@ def runs(place):
     halves = [*TOY_GRPO, *LEARNING, *of_base, "--run", place / "halves"]
     for script, argv in (
         (pretrain, [*PRETRAIN, "--steps", "6", "--run", place / "pretrain"]),
-        (pretrain, [*PRETRAIN, "--steps", "120", "--batch", "32", "--run", base]),
+        (pretrain, [*PRETRAIN, "--steps", "120", "--run", base]),
         (grpo, [*TOY_GRPO, *LEARNING, *of_base, "--run", place / "grpo"]),
         (grpo, [*halves, "--steps", "4"]),
         (grpo, ["--run", place / "halves", "--resume", "--steps", "6"]),

@@ -323,7 +323,8 @@ def test_settled_settings_stay_as_they_are(script):
 
 
 @EACH_SCRIPT
-def test_the_configuration_of_a_run_holds_every_setting(script, tmp_path):
+def test_the_configuration_of_a_run_holds_every_setting(script, tmp_path, monkeypatch):
+    monkeypatch.setattr("support.run.summary_writer", lambda: lambda **_: None)  # an extra
     cls = settings_of(script)
     if not issubclass(cls, RunSettings):
         return
