@@ -1,4 +1,4 @@
-# make demo   both stories in one picture: RL narrows on countdown and expands on carry
+# make demo   all stories in one picture: RL narrows on countdown and expands on carry
 # make test   everything the tests need, then the tests
 # make zoo    every bug of course/zoo planted, one after the other: a test must catch each
 # make test-course   the homework kit      make test-assignments   every assignment, graded
