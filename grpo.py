@@ -335,7 +335,7 @@ class Algorithm(NamedTuple):
     greedy: bool = False  # a greedy completion of each problem is the baseline
     binary: bool = False  # the advantage is of rewards 0 and 1
     at_k: bool = False  # the advantage has a k
-    reward: callable = training_reward  # `Rollout` and its options -> (B, G)
+    reward: callable = None  # instead of `training_reward`, with its arguments
     objective: callable = grpo_objective
 
 
@@ -433,9 +433,8 @@ def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=Non
 
 def shaped_rewards(batch, algorithm, settings):
     """The reward used for training (B, G), with the settings of this run."""
-    return algorithm.reward(
-        batch, settings.unended_penalty, settings.all_or_nothing, algorithm.overlong
-    )
+    reward = algorithm.reward or training_reward
+    return reward(batch, settings.unended_penalty, settings.all_or_nothing, algorithm.overlong)
 
 
 @torch.no_grad()

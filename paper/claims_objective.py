@@ -9,6 +9,7 @@ runs it.
 
 import re
 from collections import Counter
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -104,7 +105,7 @@ def log_policy(logp, logp_ref):
 
 
 GRPO = grpo.ALGORITHMS["grpo"]
-grpo.ALGORITHMS |= {  # so that `algorithm` can name them
+ROWS = {
     "entropy-bonus": GRPO._replace(kl_in_loss=None, kl_in_reward=log_policy),
     "random": GRPO._replace(reward=random_reward),
     "inverted": GRPO._replace(reward=inverted_reward),
@@ -114,10 +115,22 @@ grpo.ALGORITHMS |= {  # so that `algorithm` can name them
 }
 
 
+@contextmanager
+def with_own_rows():
+    """`algorithm` may name the rows of this file too."""
+    grpo.ALGORITHMS.update(ROWS)
+    try:
+        yield
+    finally:
+        for name in ROWS:
+            del grpo.ALGORITHMS[name]
+
+
 def trained(lab, task, label, seed, **options):
     """A run of grpo.py with the budget that all share, but for these options."""
     settings = dict(task=task) | lab.budget(task, seed) | options
-    return lab.train(grpo, f"{task}-{label}-s{seed}", **settings)
+    with with_own_rows():
+        return lab.train(grpo, f"{task}-{label}-s{seed}", **settings)
 
 
 def signed(found):

@@ -15,7 +15,7 @@ import torch
 
 import grpo
 from paper import claims_objective
-from paper.claims_objective import CLAIMS, Checkpoint, above_path
+from paper.claims_objective import CLAIMS, ROWS, Checkpoint, above_path
 from paper.lab import PICTURES
 from rollout import encode_prompts
 from tests.paper.test_claims import P, World
@@ -34,13 +34,13 @@ def batch_of(texts, rewards, ended=None, prompts=None):
 
 
 def reward_of(row, batch):
-    return grpo.ALGORITHMS[row].reward(batch, 0.0, False, 0.0).tolist()
+    return ROWS[row].reward(batch, 0.0, False, 0.0).tolist()
 
 
 def test_a_random_reward_is_0_or_1_and_knows_nothing():
     rewards = torch.tensor([[1.0] * 2000, [0.0] * 2000])
     torch.manual_seed(0)
-    found = grpo.ALGORITHMS["random"].reward(batch_of([], rewards), 0.0, False, 0.0)
+    found = ROWS["random"].reward(batch_of([], rewards), 0.0, False, 0.0)
     assert set(found.flatten().tolist()) == {0.0, 1.0}
     assert (found.mean(dim=1) - 0.5).abs().max() < 0.05
 
@@ -95,7 +95,7 @@ def test_the_entropy_bonus_has_the_gradient_of_the_entropy_of_completions():
     entropy = sum(-logp(text).sum().exp() * logp(text).sum() for text in whole)
     (wanted,) = torch.autograd.grad(entropy, logits, retain_graph=True)
 
-    row, beta, total = grpo.ALGORITHMS["entropy-bonus"], 0.7, 0.0
+    row, beta, total = ROWS["entropy-bonus"], 0.7, 0.0
     for text in whole:
         of_tokens = logp(text)
         batch = SimpleNamespace(
