@@ -27,9 +27,10 @@ TOY = {
     "extras.explain": "",
     "extras.limits": "",  # of the samples that passk.py wrote before it
     "bridges": "--n 5",
+    "tools.watch": "",
     "paper": None,  # tests/paper/test_paper.py runs it at toy size
 }
-NO_RUN = ("verifiers.py", "passk.py", "extras.limits", "extras.explain", "bridges")
+NO_RUN = ("verifiers.py", "passk.py", "extras.limits", "extras.explain", "bridges", "tools.watch")
 FOLDERS = ("bridges", "extras", "paper", "tools")
 COMMAND = re.compile(r"(?:^|`)(?:python|uv run) ((?:-m )?[\w.]+[^`\n]*)", flags=re.MULTILINE)
 
