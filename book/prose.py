@@ -40,6 +40,7 @@ def render(text, path="", address=""):
         "<table>", '<div class="scroll" tabindex="0" role="group" aria-label="table"><table>'
     ).replace("</table>", "</table></div>")
     html = html.replace("<pre>", '<pre tabindex="0">')
+    html = re.sub(r"<th[^>]*></th>", "<td></td>", html)  # the corner of a table heads nothing
     return with_math(html) if "$" in text else html
 
 
