@@ -348,8 +348,9 @@ def test_a_resumed_run_accepts_each_setting_that_may_change(script, tmp_path):
 
 
 @pytest.mark.parametrize("script", TRAINING)
-def test_a_resumed_run_keeps_the_settings_that_it_was_started_with(script, tmp_path):
+def test_a_resumed_run_keeps_the_settings_that_it_was_started_with(script, tmp_path, monkeypatch):
     """Each setting that differs from its default, and is not given again."""
+    monkeypatch.setattr("support.run.summary_writer", lambda: lambda **_: None)  # an extra
     cls = TRAINING[script].Settings
     for number, one in enumerate(fields(cls)):
         if one.name in ("run", "resume", "overwrite"):
