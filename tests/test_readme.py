@@ -27,6 +27,7 @@ TOY = {
     "extras.explain": "",
     "extras.limits": "",  # of the samples that passk.py wrote before it
     "bridges": "--n 5",
+    "tools.watch": "",  # of a finished run
     "paper": None,  # tests/paper/test_paper.py runs it at toy size
 }
 NO_RUN = ("verifiers.py", "passk.py", "extras.limits", "extras.explain", "bridges")
