@@ -9,6 +9,8 @@ import os
 from datetime import datetime, timezone
 from xml.etree import ElementTree
 
+from support.settings import fail
+
 SIGNS = {"passed": "ok", "failed": "FAIL", "todo": "TODO"}
 
 
@@ -85,11 +87,16 @@ def as_gradescope(grade):
     return dumped(about | {"tests": tests})
 
 
+OF_CLASSROOM50 = ("CLASSROOM", "ASSIGNMENT", "SUBMISSION_TAG", "COMMIT_URL", "RELEASE_URL")
+
+
 def as_classroom50(grade):
-    """The runner gives the rest by environment variables. KeyError if one is missing: a broken
-    runner must not look like a failing grade.
+    """The runner gives the rest by environment variables. One line and exit code 2 if one is
+    missing: a broken runner must not look like a failing grade.
     """
     given = os.environ
+    if missing := [name for name in OF_CLASSROOM50 if name not in given]:
+        fail(f"Classroom 50 sets {', '.join(missing)} in the environment, and they are not set")
     tests = [
         {
             "test-name": result.name,

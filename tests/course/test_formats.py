@@ -70,11 +70,13 @@ def test_classroom50(monkeypatch):
     assert re.fullmatch("submit/.+", data["submission"])
 
 
-def test_classroom50_without_its_runner_writes_nothing(monkeypatch):
+def test_classroom50_without_its_runner_writes_nothing(monkeypatch, capsys):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(KeyError):
+    with pytest.raises(SystemExit) as stop:
         FORMATS["classroom50"](GRADE)
+    assert stop.value.code == 2
+    assert "CLASSROOM, ASSIGNMENT, SUBMISSION_TAG" in capsys.readouterr().err
 
 
 # junit-10.xsd of Jenkins' xunit plugin. element: required attributes, other attributes, children
