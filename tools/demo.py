@@ -1,4 +1,4 @@
-"""The stories at once, as `make demo` runs them: three chains of commands, one thread each.
+"""The stories, as `make demo` runs them: chains of commands, two at a time, one thread each.
 
     countdown    GRPO narrows what the base can solve      results/demo/countdown
     maxrl        another objective narrows it less         results/demo/maxrl
@@ -46,8 +46,8 @@ class Settings(settings.Settings):
 @dataclass
 class Part:
     """A command. Its file `progress` has `lines` lines when it is done. seconds: about what it
-    takes on one core. run: the run that it trains, or None. needs: `ended` of the part of another
-    story that it waits for.
+    takes on one core. run: the run that it trains, or None. needs: `ended` of the parts of other
+    stories that it waits for.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Part:
     lines: int
     seconds: float
     run: Path | None = None
-    needs: threading.Event | None = None
+    needs: tuple = ()
     ended: threading.Event = field(default_factory=threading.Event)
     most: float = 0.0  # that was seen: passk.py renames its file in the end
 
@@ -77,7 +77,7 @@ class Part:
         return subprocess.Popen(command, env=os.environ | one_thread, **out)
 
 
-def training(name, script, run, steps, seconds, *options, needs=None):
+def training(name, script, run, steps, seconds, *options, needs=()):
     command = [script, "--run", run, "--steps", steps, *options]
     return Part(name, command, run / "metrics.csv", steps + 1, seconds, run, needs)  # and a header
 
@@ -104,24 +104,35 @@ class Story(threading.Thread):
         self.began = time.monotonic()
 
     def run(self):
-        with open(self.log, "w", encoding="utf-8") as log:
-            for part in self.parts:
-                self.now = part
-                if part.needs:
-                    part.needs.wait()
-                self.process = part.start(log)
-                code = self.process.wait()
+        try:
+            with open(self.log, "w", encoding="utf-8") as log:
+                for part in self.parts:
+                    self._run_part(part, log)
+                    if self.problem:
+                        return
+        finally:
+            for part in self.parts:  # no story waits for one that has failed
                 part.ended.set()
-                if code:
-                    self.problem = f"{self.name}: {part.name} ended with {code}, see {self.log}"
-                    return
-                if not part.run:
-                    self.after()
+
+    def _run_part(self, part, log):
+        for other in part.needs:
+            other.wait()
+        if not self.process:
+            self.began = time.monotonic()
+        self.now, self.process = part, part.start(log)
+        code = self.process.wait()
+        part.ended.set()
+        if code:
+            self.problem = f"{self.name}: {part.name} ended with {code}, see {self.log}"
+        elif not part.run:
+            self.after()
 
     def left(self):
         """Seconds, by the pace so far."""
         if not self.is_alive():
             return 0.0
+        if not self.process:  # it waits
+            return sum(part.seconds for part in self.parts)
         i, done = self.parts.index(self.now), self.now.done()
         before = sum(part.seconds for part in self.parts[:i]) + done * self.now.seconds
         after = sum(part.seconds for part in self.parts[i:]) - done * self.now.seconds
@@ -138,7 +149,7 @@ FIRST = "first-look"
 def stories(runs, results, seed, scratch):
     """The parts of each story: {name: [Part, …]}"""
     common, base = ("--seed", seed), {}
-    parts = {"countdown": [], "maxrl": [], "carry": []}
+    parts = {"countdown": [], "carry": []}
     for task, seconds in (("countdown", 60), ("carry", 60)):
         base[task] = pretrain.default_base({task: TASKS[task].test_levels})
         if scratch:
@@ -147,25 +158,27 @@ def stories(runs, results, seed, scratch):
             one = training("pretraining", "pretrain.py", base[task], steps, seconds, *options)
             parts[task].append(one)
 
-    pretrained = parts["countdown"][0].ended if scratch else None
-    options = ("--base", base["countdown"], "--minibatches", 4, "--lr", 1e-4, *common)
-    out, grpo, maxrl = results / "countdown", runs / "grpo", runs / "maxrl"
+    of_grpo = ("--base", base["countdown"], "--minibatches", 4, "--lr", 1e-4, *common)
+    out, grpo = results / "countdown", runs / "grpo"
     models = (base["countdown"], grpo)
     parts["countdown"] += [
-        training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *options),
+        training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *of_grpo),
         evaluation("a first look", results / FIRST, 8, models, 60, 64, *common),
-        training("GRPO", "grpo.py", grpo, 120, 90, *options),
+        training("GRPO", "grpo.py", grpo, 120, 90, *of_grpo),
         evaluation("pass@k", out, 40, models, 200, 256, *common),
-    ]
-    options += ("--algorithm", "maxrl")
-    parts["maxrl"] += [
-        training("MaxRL", "grpo.py", maxrl, 120, 120, *options, needs=pretrained),
-        evaluation("pass@k", results / "maxrl", 20, (maxrl,), 200, 256, *common),
     ]
     out, prorl, options = results / "carry", runs / "prorl", ("--base", base["carry"])
     parts["carry"] += [
         training("ProRL", "prorl.py", prorl, 40, 110, *options, *common),
         evaluation("pass@k", out, 30, (base["carry"], prorl), 100, 256, "--task", "carry", *common),
+    ]
+    # MaxRL comes when a core is free, after its base. Its budget is GRPO's.
+    after, maxrl = (parts["carry"][-1].ended, parts["countdown"][0].ended), runs / "maxrl"
+    parts["maxrl"] = [
+        training(
+            "MaxRL", "grpo.py", maxrl, 120, 120, *of_grpo, "--algorithm", "maxrl", needs=after
+        ),
+        evaluation("pass@k", results / "maxrl", 20, (maxrl,), 200, 256, *common),
     ]
     return parts
 
@@ -219,7 +232,8 @@ def demo(wanted):
             draw(Panels(results=to_draw(results), out=str(picture)))
 
     make_directory(runs)
-    print(f"all stories at once; their output is in {runs}/*.log, the picture will be {picture}")
+    print(f"two stories at once, then a third; their output is in {runs}/*.log")
+    print(f"the picture will be {picture}")
     every = [Story(task, of, runs / f"{task}.log", redraw) for task, of in parts.items()]
     for story in every:
         story.start()

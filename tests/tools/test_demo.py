@@ -51,6 +51,7 @@ def test_a_failing_command_ends_its_story_and_is_named(tmp_path):
     b = Part("b", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1)
     one, seen = story([a, b], tmp_path)
     assert one.problem == f"toy: pass@k ended with 3, see {tmp_path / 'toy.log'}"
+    assert b.ended.is_set(), "who waits for it goes on"
     assert not (tmp_path / "b").exists() and not seen
 
 
@@ -71,7 +72,7 @@ def test_a_part_waits_for_that_of_another_story(tmp_path):
     first = Part(
         "base", writes(tmp_path / "a", 1, after="import time; time.sleep(1)"), tmp_path / "a", 1, 1
     )
-    waiting = Part("rl", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1, needs=first.ended)
+    waiting = Part("rl", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1, needs=(first.ended,))
     seen = []
     one = Story("two", [waiting], tmp_path / "two.log", lambda: seen.append(first.ended.is_set()))
     one.start()
@@ -103,7 +104,7 @@ def test_the_picture_has_a_first_look_until_there_is_more(tmp_path):
 
 def test_the_stories_have_the_commands_of_the_readme(tmp_path):
     parts = demo.stories(tmp_path / "runs", tmp_path / "results", seed=3, scratch=False)
-    assert list(parts) == ["countdown", "maxrl", "carry"]
+    assert list(parts) == ["countdown", "carry", "maxrl"]
     for part in (part for of in parts.values() for part in of):
         words = list(map(str, part.command))
         assert (ROOT / words[0]).is_file() and words[words.index("--seed") + 1] == "3"
@@ -114,7 +115,8 @@ def test_the_stories_have_the_commands_of_the_readme(tmp_path):
         "equal budgets"
     )
     scratch = demo.stories(tmp_path / "runs", tmp_path / "results", seed=0, scratch=True)
-    assert scratch["maxrl"][0].needs is scratch["countdown"][0].ended
+    wanted = scratch["carry"][-1].ended, scratch["countdown"][0].ended  # a core, and its base
+    assert scratch["maxrl"][0].needs == wanted
     for task in ("countdown", "carry"):
         of = scratch[task]
         assert of[0].name == "pretraining" and of[0].run == tmp_path / "runs" / f"base-{task}"
