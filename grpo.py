@@ -86,16 +86,10 @@ class Settings(RunSettings):
     epochs: int = option(1, "passes over each rollout, the paper's μ (DeepSeekMath: 1)", low=1)
     minibatches: int = option(1, "optimizer steps per epoch (ProRL: 4)", low=1)
     eps_low: float | None = option(
-        None,
-        "ε_low: the ratio is clipped at 1 − ε_low; default: the algorithm's",
-        above=0,
-        high=math.inf,
+        None, "the ratio is clipped at 1 − ε_low; default: the algorithm's", above=0, high=math.inf
     )
     eps_high: float | None = option(
-        None,
-        "ε_high: the ratio is clipped at 1 + ε_high; default: the algorithm's",
-        above=0,
-        high=math.inf,
+        None, "the ratio is clipped at 1 + ε_high; default: the algorithm's", above=0, high=math.inf
     )
     beta: float = option(0.0, "weight of the KL to the reference (DeepSeekMath: 0.04)", low=0)
     temperature: float = option(1.0, "of sampling (ProRL: 1.2)", low=0.01)

@@ -237,8 +237,8 @@ def breadth(lab):
 
 
 def cover(accuracies, tau):
-    """Whether a problem is solved in at least the share τ of its samples. Rounding is allowed."""
-    return accuracies >= tau - 1e-9
+    """Whether a problem is solved in at least the share τ of its samples."""
+    return accuracies >= tau - 1e-9  # an accuracy is a rounded number
 
 
 SIBLINGS = ("dr-grpo", "rloo", "remax", "reinforce++", "dapo")

@@ -101,22 +101,23 @@ class Story(threading.Thread):
             part.ended.set()
         self.parts = [part for part in parts if part not in finished]
         self.now, self.process, self.problem = self.parts[0], None, None
+        self.stopped = False  # from outside: no other part begins
         self.began = time.monotonic()
 
     def run(self):
         try:
             with open(self.log, "w", encoding="utf-8") as log:
                 for part in self.parts:
-                    self._run_part(part, log)
-                    if self.problem:
+                    for other in part.needs:
+                        other.wait()
+                    if self.problem or self.stopped:
                         return
+                    self._run_part(part, log)
         finally:
             for part in self.parts:  # no story waits for one that has failed
                 part.ended.set()
 
     def _run_part(self, part, log):
-        for other in part.needs:
-            other.wait()
         if not self.process:
             self.began = time.monotonic()
         self.now, self.process = part, part.start(log)
@@ -243,6 +244,8 @@ def demo(wanted):
         print("\nstopped; the same command goes on from here")
         raise
     finally:
+        for story in every:
+            story.stopped = True
         for story in every:  # each command saves its run and ends
             if story.process and story.process.poll() is None:
                 story.process.send_signal(signal.SIGTERM)

@@ -83,6 +83,17 @@ def test_a_part_waits_for_that_of_another_story(tmp_path):
     assert seen == [True] and waiting.done() == 1
 
 
+def test_a_story_that_waits_when_the_demo_is_stopped_never_begins(tmp_path):
+    first = Part("base", [], tmp_path / "a", 1, 1)
+    waiting = Part("rl", writes(tmp_path / "b", 1), tmp_path / "b", 1, 1, needs=(first.ended,))
+    one = Story("two", [waiting], tmp_path / "two.log", lambda: None)
+    one.start()
+    one.stopped = True
+    first.ended.set()
+    one.join(60)
+    assert not one.is_alive() and one.process is None and not (tmp_path / "b").exists()
+
+
 def test_a_part_that_is_done_already_lets_others_begin(tmp_path):
     (tmp_path / "metrics.csv").write_text("x\n" * 4)
     done = Part("base", writes(tmp_path / "no", 1), tmp_path / "metrics.csv", 4, 50, tmp_path)
