@@ -222,14 +222,14 @@ def paths_of(lab):
 
     def path(models, at):
         """models: {seed: run}, at: the steps of its checkpoints"""
-        last = max(at)
-        course = {s: [m if t == last else m / f"step-{t}" for t in at] for s, m in models.items()}
-        nats = [
-            [mean_entropy(lab.evaluate(model, "countdown", seed=s)) for model in of_seed]
-            for s, of_seed in course.items()
-        ]
-        found = zip(at, lab.curves(course, "countdown"), np.mean(nats, axis=0), strict=True)
-        return [Checkpoint(*checkpoint) for checkpoint in found]
+        checkpoints = []
+        for step in at:
+            runs = {s: m if step == max(at) else m / f"step-{step}" for s, m in models.items()}
+            samples = [lab.evaluate(run, "countdown", seed=s) for s, run in runs.items()]
+            curves = np.array([lab.pass_at_k(rows) for rows in samples])
+            nats = np.mean([mean_entropy(rows) for rows in samples])
+            checkpoints.append(Checkpoint(step, curves, nats))
+        return checkpoints
 
     of_base = path({seed: base for seed, (base, _) in pairs.items()}, [0])
     quarters, half = [steps // 4 * i for i in (1, 2, 3)] + [steps], [steps // 2, steps]
