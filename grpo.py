@@ -390,8 +390,8 @@ def chosen_row(settings):
 
 
 def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=None, max_rounds=8):
-    """B groups of G completions: problems, `Rollout`, their rewards for training (B, G), and
-    metrics of all groups that were sampled.
+    """B groups of G completions: `Rollout`, their rewards for training (B, G), and metrics of all
+    groups that were sampled.
 
     With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped, and another
     problem is sampled in its place. The mean then runs over B groups that all have a gradient.
@@ -401,28 +401,28 @@ def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=Non
     also counts as a difference. DAPO's length penalty does not.
     """
     B, G = settings.problems, settings.group
-    problems, batches, rewards = [], [], []  # of the groups that are kept
+    batches, rewards, missing = [], [], B  # the groups that are kept, and how many are missing
     verified = []  # the verifier's rewards of all groups that were sampled
     for _ in range(max_rounds):
-        drawn = [sample_problem(task, levels, rng) for _ in range(B - len(problems))]
+        drawn = [sample_problem(task, levels, rng) for _ in range(missing)]
         batch = sample_completions(
             policy, task, drawn, G, settings.temperature, max_tokens=max_tokens
         )
-        kept = torch.arange(len(drawn), device=batch.rewards.device)
+        kept = torch.arange(missing, device=batch.rewards.device)
         if algorithm.dynamic:
             judged = shaped_rewards(batch, algorithm._replace(overlong=0.0), settings)
             kept = has_spread(judged).nonzero().flatten()  # DAPO filter
         verified.append(batch.rewards)
-        problems += [drawn[i] for i in kept.tolist()]
         batches.append(batch.select(kept))
         rewards.append(shaped_rewards(batch, algorithm, settings)[kept])
-        if len(problems) == B:
+        missing -= len(kept)
+        if not missing:
             break
-    if not problems:  # no group has spread: the last round, with advantages that are all 0
-        problems, batches, rewards = drawn, [batch], [judged]
+    if missing == B:  # no group has spread: the last round, with advantages that are all 0
+        batches, rewards = [batch], [judged]
     verified = torch.cat(verified)
     metrics = {"reward": verified.mean().item(), "groups_sampled": len(verified)}
-    return problems, concatenate(batches), torch.cat(rewards), metrics
+    return concatenate(batches), torch.cat(rewards), metrics
 
 
 def shaped_rewards(batch, algorithm, settings):
@@ -526,12 +526,10 @@ def train(settings):
     run = Run(settings, saved, about, model=policy, reference=reference, optimizer=optimizer)
     clock = Timer(device)
     for step in run.steps():
-        problems, batch, rewards, sampled = sample_groups(
-            policy, task, levels, run.rng, algorithm, settings
-        )
+        batch, rewards, sampled = sample_groups(policy, task, levels, run.rng, algorithm, settings)
         greedy = None
         if algorithm.greedy:
-            greedy_batch = sample_completions(policy, task, problems, 1, temperature=0)
+            greedy_batch = sample_completions(policy, task, batch.problems, 1, temperature=0)
             greedy = shaped_rewards(greedy_batch, algorithm, settings)[:, 0]
         rollout_s = clock()
         metrics = policy_step(
@@ -543,7 +541,7 @@ def train(settings):
         metrics["held_out_pass_at_1"] = None
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             metrics["held_out_pass_at_1"] = pass_at_1(policy, task, test)
-            run.write_samples(sample_lines(step, problems, batch))
+            run.write_samples(sample_lines(step, batch))
             clock()
         tokens = batch.mask.sum().item()
         metrics["rollout_tokens_per_s"] = tokens / rollout_s

@@ -461,7 +461,7 @@ def train(settings):
         metrics["held_out_pass_at_1"] = None
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             metrics["held_out_pass_at_1"] = pass_at_1(policy, task, test)
-            run.write_samples(sample_lines(step, problems, batch))
+            run.write_samples(sample_lines(step, batch))
             clock()
         tokens = batch.mask.sum().item()
         metrics["rollout_tokens_per_s"] = tokens / rollout_s

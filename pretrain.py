@@ -183,10 +183,8 @@ def train(settings):
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             metrics["held_out_pass_at_1"] = accuracy()
             for task, problems in test.items():
-                some = problems[:4]
-                run.write_samples(
-                    sample_lines(step, some, sample_completions(model, task, some, 1))
-                )
+                shown = sample_completions(model, task, problems[:4], 1)
+                run.write_samples(sample_lines(step, shown))
             clock()
         run.log(step, ("loss",), **metrics)
     print(f"held-out pass@1 {accuracy():.3f}; the model is in {settings.run}")

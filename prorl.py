@@ -282,7 +282,7 @@ def train(settings):
         number, stage = schedule.stage, stages[schedule.stage]
         task = TASKS[run.rng.choice(list(stage.levels))]
         max_tokens = min(stage.max_tokens or task.max_tokens, task.max_tokens)
-        problems, batch, rewards, sampled = sample_groups(
+        batch, rewards, sampled = sample_groups(
             policy, task, stage.levels[task.name], run.rng, PRORL, settings, max_tokens
         )
         rollout_s, before = clock(), [p.detach().clone() for p in policy.parameters()]
@@ -294,7 +294,7 @@ def train(settings):
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             validation, of_stage = validate(policy, blend, stage)
             event = schedule.update(validation, of_stage)
-            run.write_samples(sample_lines(step, problems, batch))
+            run.write_samples(sample_lines(step, batch))
         moved = distance(policy, before)
         if event == "reset":
             reset_reference(reference, policy, optimizer, settings.keep_optimizer)

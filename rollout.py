@@ -30,6 +30,7 @@ class Rollout:
     rewards: torch.Tensor  # (B, G) the verifier's, in [0, 1]; 0 for a completion without an end
     ended: torch.Tensor  # (B, G) True where the completion ended with EOS
     texts: list  # B lists of G texts
+    problems: list  # B
     max_tokens: int  # the limit that the completions were sampled with
 
     @property
@@ -44,8 +45,10 @@ class Rollout:
 
     def select(self, problems):
         """The rollout of these problems only. problems: indices (b,)"""
-        tensors = {name: getattr(self, name)[problems] for name in TENSORS}
-        return replace(self, **tensors, texts=[self.texts[i] for i in problems.tolist()])
+        chosen = {name: getattr(self, name)[problems] for name in TENSORS}
+        for name in ("texts", "problems"):
+            chosen[name] = [getattr(self, name)[i] for i in problems.tolist()]
+        return replace(self, **chosen)
 
 
 TENSORS = tuple(f.name for f in fields(Rollout) if f.type is torch.Tensor)
@@ -71,11 +74,12 @@ def concatenate(rollouts, dim=0):
             parts = [F.pad(x, (0, longest - x.shape[-1]), value=padding[name]) for x in parts]
         joined[name] = torch.cat(parts, dim) if dim == 0 or name != "prompts" else parts[0]
     if dim == 0:
-        texts = [group for r in rollouts for group in r.texts]
+        joined["texts"] = [group for r in rollouts for group in r.texts]
+        joined["problems"] = [problem for r in rollouts for problem in r.problems]
     else:
         together = zip(*(r.texts for r in rollouts), strict=True)
-        texts = [[text for part in parts for text in part] for parts in together]
-    return replace(rollouts[0], **joined, texts=texts)
+        joined["texts"] = [[text for part in parts for text in part] for parts in together]
+    return replace(rollouts[0], **joined)
 
 
 def sample_completions(
@@ -122,6 +126,7 @@ def verify_samples(task, problems, prompts, samples):
         rewards=rewards,
         ended=ended,
         texts=texts,
+        problems=problems,
         max_tokens=samples.tokens.shape[-1],
     )
 
@@ -174,9 +179,10 @@ def rollout_metrics(batch):
     }
 
 
-def sample_lines(step, problems, batch, few=4):
+def sample_lines(step, batch, few=4):
     """Lines for samples.txt: the first completion of each of the first few problems."""
-    for problem, texts, rewards in zip(problems[:few], batch.texts, batch.rewards, strict=False):
+    rows = list(zip(batch.problems, batch.texts, batch.rewards, strict=True))
+    for problem, texts, rewards in rows[:few]:
         yield f"step {step}  {problem.prompt} {texts[0]}  reward {rewards[0].item():g}"
 
 

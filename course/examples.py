@@ -133,14 +133,16 @@ DRAWN_GROUPS = """def drawn_groups(rewards, ended, mask, name, problems):
         texts = [["1"] * group for _ in problems]
         return rollout.Rollout(
             prompts=tokens[:, 0], completions=tokens, mask=mask[rows], logp=-1.0 * tokens,
-            rewards=rewards[rows], ended=ended[rows], texts=texts, max_tokens=6)
+            rewards=rewards[rows], ended=ended[rows], texts=texts, problems=problems,
+            max_tokens=6)
 
     settings = grpo.Settings(problems=problems, group=3, unended_penalty=0.5)
     with unittest.mock.patch.object(grpo, "sample_completions", draw):
-        chosen, batch, shaped, metrics = grpo.sample_groups(
+        batch, shaped, metrics = grpo.sample_groups(
             None, TASKS["countdown"], (4,), random.Random(0), ALGORITHMS[name], settings,
             max_rounds=3)
-    return [problem.prompt for problem in chosen], batch.rewards, batch.mask, shaped, metrics
+    prompts = [problem.prompt for problem in batch.problems]
+    return prompts, batch.rewards, batch.mask, shaped, metrics
 """
 
 # {tag: (a function of a Draw that gives the arguments, indices of those with a gradient, the

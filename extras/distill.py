@@ -166,8 +166,8 @@ def train(settings):
         held_out = None
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             held_out = pass_at_1(student, task, test)
-            some = test[:4]
-            run.write_samples(sample_lines(step, some, sample_completions(student, task, some, 1)))
+            shown = sample_completions(student, task, test[:4], 1)
+            run.write_samples(sample_lines(step, shown))
             clock()
         run.log(
             step,

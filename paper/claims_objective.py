@@ -7,19 +7,13 @@ docstring is its heading in RESULTS.md, and the second is the background. `pytho
 runs it.
 """
 
-import re
-from collections import Counter
-from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
-from support.expressions import evaluate_expression
 from support.intervals import difference, interval
 from support.plots import draw_with_band
-from support.tokenizer import PAD, decode
 
 import numpy as np
-import torch
 
 import grpo
 from extras.limits import sampling_efficiency_gap
@@ -36,101 +30,7 @@ from paper.lab import (
     with_ends,
     write,
 )
-from verifiers import TASKS
-
-CARRY = TASKS["carry"]
-
-# --------------------------------------------------------------------------------------------------
-# Rewards that only these claims need: `Rollout` and the options of `training_reward` -> (B, G)
-
-
-def random_reward(batch, *_):
-    return torch.randint_like(batch.rewards, 2)
-
-
-def inverted_reward(batch, *_):
-    return 1 - batch.correct.float()
-
-
-def majority_reward(batch, *_):
-    """1 for the completions with the most frequent answer of their group."""
-    return of_texts(batch, lambda texts: same_as_most([answer(text) for text in texts]))
-
-
-def format_reward(batch, *_):
-    """1 for a completion that is an expression or consists of numbers."""
-    return of_texts(batch, lambda texts: [well_formed(text) for text in texts]) * batch.ended
-
-
-def columns_reward(batch, *_):
-    """The share of the columns of a sum that are right (carry)."""
-    rewards = torch.zeros_like(batch.rewards)
-    for i, (row, texts) in enumerate(zip(batch.prompts.tolist(), batch.texts, strict=True)):
-        prompt = decode([token for token in row if token != PAD])
-        numbers = [tuple(map(int, number.strip())) for number in prompt.rstrip(":").split("+")]
-        right = CARRY.solve(CARRY.problem(len(numbers[0]), prompt, numbers)).split(" ")
-        for j, text in enumerate(texts):
-            written = text.split(" ")
-            same = sum(a == b for a, b in zip(written, right, strict=False))
-            rewards[i, j] = same / max(len(written), len(right))
-    return rewards * batch.ended
-
-
-def of_texts(batch, judge):
-    """(B, G) from a function of the G texts of a problem."""
-    judged = [judge(texts) for texts in batch.texts]
-    return torch.tensor(judged, dtype=batch.rewards.dtype, device=batch.rewards.device)
-
-
-def same_as_most(answers):
-    ((most, _),) = Counter(answers).most_common(1)
-    return [a == most for a in answers]
-
-
-def answer(text):
-    """The value of an expression. Of any other text, the text."""
-    value = evaluate_expression(text)
-    return text if value is None else value
-
-
-def well_formed(text):
-    return evaluate_expression(text) is not None or bool(re.fullmatch(r"\d+( \d+)*", text))
-
-
-def log_policy(logp, logp_ref):
-    """Its sum over a completion has the mean −H(π_θ). So in the reward, with that of later tokens,
-    it is an entropy bonus, and β is its weight.
-    """
-    return logp
-
-
-GRPO = grpo.ALGORITHMS["grpo"]
-ROWS = {
-    "entropy-bonus": GRPO._replace(kl_in_loss=None, kl_in_reward=log_policy),
-    "random": GRPO._replace(reward=random_reward),
-    "inverted": GRPO._replace(reward=inverted_reward),
-    "majority": GRPO._replace(reward=majority_reward),
-    "format": GRPO._replace(reward=format_reward),
-    "columns": GRPO._replace(reward=columns_reward),
-}
-
-
-@contextmanager
-def with_own_rows():
-    """`algorithm` may name the rows of this file too."""
-    grpo.ALGORITHMS.update(ROWS)
-    try:
-        yield
-    finally:
-        for name in ROWS:
-            del grpo.ALGORITHMS[name]
-
-
-def trained(lab, task, label, seed, **options):
-    """A run of grpo.py with the budget that all share, but for these options."""
-    settings = dict(task=task) | lab.budget(task, seed) | options
-    with with_own_rows():
-        return lab.train(grpo, f"{task}-{label}-s{seed}", **settings)
+from paper.rewards import trained
 
 
 def signed(found):

@@ -885,6 +885,7 @@ def numbered(first, problems, T, rewards):
         rewards=torch.tensor(rewards),
         ended=torch.ones(B, G, dtype=torch.bool),
         texts=[[f"{n}.{g}" for g in range(G)] for n in number.tolist()],
+        problems=problems,
         max_tokens=9,
     )
 
@@ -918,9 +919,9 @@ def groups(name, B, max_rounds=8, **changes):
 
 def test_dynamic_sampling_replaces_groups_without_spread(monkeypatch):
     seen = sample_on_demand(monkeypatch, [SPREAD, EQUAL, EQUAL])
-    problems, batch, rewards, metrics = groups("dapo", 6)
+    batch, rewards, metrics = groups("dapo", 6)
     kept = [i for i in range(len(seen)) if i % 3 == 0][:6]
-    assert problems == [seen[i] for i in kept] and batch.prompts[:, 0].tolist() == kept
+    assert batch.problems == [seen[i] for i in kept] and batch.prompts[:, 0].tolist() == kept
     assert batch.completions[..., 0].tolist() == [[10 * i + g for g in range(G)] for i in kept]
     assert batch.logp[:, 0, 0].tolist() == [-i for i in kept]
     assert batch.texts == [[f"{i}.{g}" for g in range(G)] for i in kept]
@@ -938,38 +939,39 @@ def test_dynamic_sampling_draws_only_as_many_groups_as_are_missing(monkeypatch):
     """
     for without in (EQUAL, [0.0] * G):
         seen = sample_on_demand(monkeypatch, [SPREAD, SPREAD, without])
-        problems, batch, rewards, metrics = groups("dapo", 4)
+        batch, rewards, metrics = groups("dapo", 4)
         assert len(seen) == metrics["groups_sampled"] == 5
-        assert problems == [seen[i] for i in (0, 1, 3, 4)]
+        assert batch.problems == [seen[i] for i in (0, 1, 3, 4)]
         assert rewards.tolist() == batch.rewards.tolist() == [SPREAD] * 4
 
 
 def test_without_dynamic_sampling_all_groups_stay(monkeypatch):
     seen = sample_on_demand(monkeypatch, [SPREAD, EQUAL])
-    problems, batch, rewards, metrics = groups("grpo", 6)
-    assert problems == seen and metrics["groups_sampled"] == 6
+    batch, rewards, metrics = groups("grpo", 6)
+    assert batch.problems == seen and metrics["groups_sampled"] == 6
     assert rewards.tolist() == batch.rewards.tolist() == [SPREAD, EQUAL] * 3
     assert metrics["reward"] == pytest.approx(2 / 3)
-    assert not any(map(is_held_out, problems))
+    assert not any(map(is_held_out, batch.problems))
 
 
 def test_dynamic_sampling_gives_up_in_the_end(monkeypatch):
     seen = sample_on_demand(monkeypatch, [EQUAL])
-    problems, batch, rewards, metrics = groups("dapo", 4, max_rounds=3)
-    assert len(seen) == metrics["groups_sampled"] == 12 and problems == seen[8:]
+    batch, rewards, metrics = groups("dapo", 4, max_rounds=3)
+    assert len(seen) == metrics["groups_sampled"] == 12 and batch.problems == seen[8:]
     assert len(batch.rewards) == len(rewards) == 4 and not has_spread(rewards).any()
     sample_on_demand(monkeypatch, [SPREAD, EQUAL, EQUAL, EQUAL])
-    problems, batch, rewards, _ = groups("dapo", 4, max_rounds=2)
-    assert len(problems) == len(batch.rewards) == len(rewards) < 4 and has_spread(rewards).all()
+    batch, rewards, _ = groups("dapo", 4, max_rounds=2)
+    assert len(batch.problems) == len(batch.rewards) == len(rewards) < 4
+    assert has_spread(rewards).all()
 
 
 def test_dynamic_sampling_judges_the_reward_used_for_training(monkeypatch):
     """A graded reward counts as a difference, unless it is all or nothing."""
     seen = sample_on_demand(monkeypatch, [[0.5, 0.0, 0.5], SPREAD])
-    _, batch, rewards, _ = groups("dapo", 4)
+    batch, rewards, _ = groups("dapo", 4)
     assert len(seen) == 4 and rewards.tolist() == batch.rewards.tolist()
     seen = sample_on_demand(monkeypatch, [[0.5, 0.0, 0.5], SPREAD])
-    _, batch, rewards, _ = groups("dapo", 4, all_or_nothing=True)
+    batch, rewards, _ = groups("dapo", 4, all_or_nothing=True)
     assert len(seen) > 4 and rewards.tolist() == [SPREAD] * 4
 
 
@@ -986,8 +988,8 @@ def test_dynamic_sampling_does_not_count_the_price_of_length_as_a_difference(mon
         return batch
 
     monkeypatch.setattr(grpo, "sample_completions", fake)
-    problems, batch, rewards, metrics = groups("dapo", 2, max_rounds=1)
-    assert len(problems) == 1 and metrics["groups_sampled"] == 2
+    batch, rewards, metrics = groups("dapo", 2, max_rounds=1)
+    assert len(batch.problems) == 1 and metrics["groups_sampled"] == 2
     assert batch.rewards.tolist() == [SPREAD]
     assert rewards[0].tolist() == pytest.approx([1.0, -1.0, -1.0])
 
@@ -1001,8 +1003,8 @@ def test_without_any_kept_group_the_price_of_length_alone_teaches_nothing(monkey
         return batch
 
     monkeypatch.setattr(grpo, "sample_completions", fake)
-    problems, batch, rewards, _ = groups("dapo", 2, max_rounds=2)
-    assert len(problems) == 2 and batch.lengths[0].tolist() == [1, 9, 9]
+    batch, rewards, _ = groups("dapo", 2, max_rounds=2)
+    assert len(batch.problems) == 2 and batch.lengths[0].tolist() == [1, 9, 9]
     assert group_advantage(rewards).tolist() == [[0.0] * G] * 2
 
 

@@ -127,6 +127,7 @@ def test_an_evaluation_samples_as_it_is_told_and_counts_only_full_rewards(monkey
             rewards=rewards,
             ended=torch.ones(1, 4, dtype=torch.bool),
             texts=[["1", "2", "3", "4"]],
+            problems=args[2],
             max_tokens=2,
         )
 

@@ -339,7 +339,7 @@ def test_validation_is_on_a_held_out_blend_of_all_stages(monkeypatch):
         scores = {2: [1.0] * G, 3: [0.5, 1.0] * (G // 2)}
         rewards = torch.tensor([scores.get(p.level, [0.0] * G) for p in problems])
         empty = dict.fromkeys(("prompts", "completions", "mask", "logp", "ended"), rewards)
-        return Rollout(**empty, rewards=rewards, texts=[], max_tokens=9)
+        return Rollout(**empty, rewards=rewards, texts=[], problems=problems, max_tokens=9)
 
     monkeypatch.setattr(prorl, "sample_completions", fake)
     two, three = (sum(p.level == level for p in blend["carry"]) for level in (2, 3))

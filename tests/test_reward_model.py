@@ -52,6 +52,7 @@ def rollout_of(prompts, completions, mask, **more):
         rewards=torch.zeros(B, G),
         ended=torch.ones(B, G, dtype=torch.bool),
         texts=[[""] * G for _ in range(B)],
+        problems=[None] * B,
         max_tokens=completions.shape[-1],
     )
     return Rollout(prompts=prompts, completions=completions, mask=mask, **defaults | more)

@@ -173,6 +173,7 @@ def numbered(first, B, T, G=2):
         rewards=(10 * b[:, None] + g) / 1000,
         ended=(b[:, None] + g) % 3 != 0,
         texts=[[f"{i}.{j}" for j in range(G)] for i in b.tolist()],
+        problems=[f"problem {i}" for i in b.tolist()],
         max_tokens=9,
     )
 
@@ -185,7 +186,8 @@ def problem_of(rollout, b):
         for y, logp, m in zip(rollout.completions[b], rollout.logp[b], rollout.mask[b], strict=True)
     ]
     rest = [getattr(rollout, name)[b].tolist() for name in ("prompts", "rewards", "ended")]
-    return rows, rest, rollout.texts[b], [sum(row) for row in masks]
+    lengths = [sum(row) for row in masks]
+    return rows, rest, rollout.texts[b], rollout.problems[b], lengths
 
 
 def test_a_selection_keeps_everything_of_a_problem_together():
@@ -196,6 +198,7 @@ def test_a_selection_keeps_everything_of_a_problem_together():
     assert some.mask.shape == (3, 2, 4) and some.max_tokens == 9
     assert [problem_of(some, i) for i in range(3)] == [problem_of(batch, b) for b in chosen]
     assert some.texts == [["3.0", "3.1"], ["0.0", "0.1"], ["4.0", "4.1"]]
+    assert some.problems == ["problem 3", "problem 0", "problem 4"]
     nothing = batch.select(torch.tensor([], dtype=torch.long))
     assert nothing.mask.shape == (0, 2, 4) and nothing.texts == []
 
@@ -209,6 +212,7 @@ def test_concatenated_rollouts_keep_everything_of_a_problem_together():
     alone = [problem_of(part, b) for part in parts for b in range(len(part.texts))]
     assert [problem_of(whole, b) for b in range(6)] == alone
     assert [group[0] for group in whole.texts] == [f"{b}.0" for b in range(6)]
+    assert whole.problems == [f"problem {b}" for b in range(6)]
     assert whole.prompts[:, 0].tolist() == list(range(6))
     outside = ~whole.mask
     assert outside[0, :, 3:].all() and outside[5, :, 1:].all()
@@ -223,7 +227,7 @@ def test_select_and_concatenate_know_every_field():
     batch = numbered(0, 3, 2)
     tensors = {f.name for f in fields(Rollout) if isinstance(getattr(batch, f.name), torch.Tensor)}
     assert tensors == set(rollout_file.TENSORS)
-    assert {f.name for f in fields(Rollout)} - tensors == {"texts", "max_tokens"}
+    assert {f.name for f in fields(Rollout)} - tensors == {"texts", "problems", "max_tokens"}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -243,6 +247,7 @@ def rewarded(rewards, ended, lengths=None, max_tokens=20):
         rewards=torch.tensor([rewards], dtype=F64),
         ended=torch.tensor([ended]),
         texts=[[""] * len(rewards)],
+        problems=[None],
         max_tokens=max_tokens,
     )
 
@@ -408,8 +413,8 @@ def test_metrics_of_a_rollout_by_hand():
 
 def test_sample_lines_show_the_first_completion_of_the_first_problems():
     batch = numbered(0, 5, 3)
-    problems = [Problem("echo", 1, f"{b}:", ()) for b in range(5)]
-    lines = list(sample_lines(7, problems, batch, few=2))
+    batch.problems = [Problem("echo", 1, f"{b}:", ()) for b in range(5)]
+    lines = list(sample_lines(7, batch, few=2))
     assert lines == ["step 7  0: 0.0  reward 0", "step 7  1: 1.0  reward 0.01"]
 
 

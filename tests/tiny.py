@@ -88,6 +88,7 @@ def toy_rollout(seed=0, B=4, T=6, max_tokens=9, temperature=0.8, off_policy=0.3)
         rewards=rewards,
         ended=torch.ones(B, G, dtype=torch.bool),
         texts=[[f"{b}.{g}" for g in range(G)] for b in range(B)],
+        problems=[None] * B,
         max_tokens=max_tokens,
     )
     logp = teacher_forced(policy, batch, temperature).detach()

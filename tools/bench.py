@@ -77,6 +77,7 @@ def rollout_jobs(model, optimizer, device):
         rewards=rewards,
         ended=samples.ended,
         texts=[[""] * G] * B,
+        problems=[None] * B,
         max_tokens=T,
     )
     settings, algorithm = grpo.Settings(problems=B, group=G), grpo.ALGORITHMS["grpo"]

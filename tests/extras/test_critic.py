@@ -34,6 +34,7 @@ def setting(B=4, T=5, seed=0):
         rewards=torch.rand(B, G, dtype=F64),
         ended=torch.rand(B, G) < 0.8,
         texts=[[""] * G] * B,
+        problems=[None] * B,
         max_tokens=T,
     )
     return model, batch, torch.randn(B, G, dtype=F64)
@@ -124,6 +125,7 @@ def test_the_critic_learns_what_the_prompt_says():
             rewards=torch.zeros(16, G),
             ended=torch.ones(16, G, dtype=torch.bool),
             texts=[[""] * G] * 16,
+            problems=[None] * 16,
             max_tokens=4,
         )
         score = (prompts[:, :1] < 4).float().expand(16, G)

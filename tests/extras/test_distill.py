@@ -84,6 +84,7 @@ def scripted(monkeypatch, answers):
             rewards=torch.tensor(rewards),
             ended=torch.ones(len(problems), G, dtype=torch.bool),
             texts=texts,
+            problems=problems,
             max_tokens=task.max_tokens,
         )
 

@@ -411,7 +411,7 @@ def test_each_temperature_is_tried_with_the_same_seed(monkeypatch):
         mask = torch.tensor([[[True, True, False]]]).expand(len(problems), G, 3)
         logp = torch.where(mask, -temperature / 2, -50.0)
         rest = dict.fromkeys(("prompts", "completions", "rewards", "ended", "texts"))
-        return Rollout(mask=mask, logp=logp, max_tokens=3, **rest)
+        return Rollout(mask=mask, logp=logp, problems=problems, max_tokens=3, **rest)
 
     monkeypatch.setattr(entropy, "sample_completions", sample)
     model = torch.nn.Linear(1, 1)
