@@ -40,6 +40,11 @@ def columns_reward(batch, *_):
     return of_groups(batch, shares_of_columns) * batch.ended
 
 
+def answer_reward(batch, *_):
+    """1 for the right final answer, whatever the derivation (carry and order)."""
+    return of_groups(batch, right_answers) * batch.ended
+
+
 def of_groups(batch, judge):
     """(B, G) from a function of a problem and its G texts."""
     judged = [judge(*group) for group in zip(batch.problems, batch.texts, strict=True)]
@@ -52,6 +57,25 @@ def shares_of_columns(problem, texts):
         same = sum(a == b for a, b in zip(written, right, strict=False))
         shares.append(same / max(len(written), len(right)))
     return shares
+
+
+def right_answers(problem, texts):
+    """Whether each of the texts ends with the right answer."""
+    right = final_answer(problem.task, TASKS[problem.task].solve(problem))
+    return [final_answer(problem.task, text) == right for text in texts]
+
+
+def final_answer(task, text):
+    """The number that a derivation ends with, None if it has none. `13 13 09` of carry says 0933:
+    the last column, and before it the units of the others. `28-11=17,17-4=13` of order says 13.
+    """
+    if task == "carry":
+        *columns, last = text.split(" ")
+        if all(re.fullmatch("[0-9][0-9]", column) for column in (*columns, last)):
+            return int(last + "".join(column[1] for column in reversed(columns)))
+        return None
+    found = re.search(r"=([0-9]{1,2})\Z", text)
+    return int(found[1]) if found else None
 
 
 def same_as_most(answers):
@@ -84,6 +108,7 @@ ROWS = {
     "majority": GRPO._replace(reward=majority_reward),
     "format": GRPO._replace(reward=format_reward),
     "columns": GRPO._replace(reward=columns_reward),
+    "answer": GRPO._replace(reward=answer_reward),
 }
 
 

@@ -13,6 +13,7 @@ from paper import claims_objective
 from paper.claims_objective import CLAIMS, Checkpoint, above_path
 from paper.lab import PICTURES
 from tests.paper.test_claims import P, World
+from verifiers import TASKS, held_out_problems
 
 # --------------------------------------------------------------------------------------------------
 # GRPO's path
@@ -99,7 +100,7 @@ class Named(World):
         ]
 
 
-@pytest.mark.parametrize("claim", CLAIMS)
+@pytest.mark.parametrize("claim", [claim for claim in CLAIMS if claim.__name__ in WORLDS])
 def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(
     claim, tmp_path, monkeypatch
 ):
@@ -113,6 +114,65 @@ def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(
     assert (PICTURES / f"{name}.png").exists() and (PICTURES / f"{name}.csv").stat().st_size > 200
     reproduced = [claim for claim, row in false.items() if row.verdict == "reproduced"]
     assert not [claim for claim in reproduced if not claim.startswith(HOLDS_EITHER_WAY)]
+
+
+class Audited(Named):
+    """Answers with derivations. invalid: the share of the right answers of a model, `base` or RL,
+    whose derivation is not valid {label: share}
+    """
+
+    def __init__(self, directory, invalid):
+        rates = {"base": 0.02 + 0 * COLD, "grpo-alone": COLD, "answer": COLD}
+        super().__init__(directory, rates)
+        self.invalid = invalid
+
+    def evaluate(self, directory, task, levels=None, **options):
+        label = re.fullmatch(r"\w+?-(.*)-s\d+", directory.name)[1]
+        rng, share = np.random.default_rng(0), self.invalid.get(label, 0.0)
+        rows = super().evaluate(directory, task, levels, **options)
+        problems = held_out_problems(TASKS[task], levels, P)
+        for problem, of in zip(problems, rows, strict=True):
+            solution = TASKS[task].solve(problem)
+            for row in of:
+                valid, text = rng.random() >= share, "?"
+                if row["reward"]:
+                    text = solution if valid else shortcut(task, solution)
+                row |= {"completion": text, "tokens": len(text) + 1}
+                row["reward"] *= valid
+        return rows
+
+
+def shortcut(task, solution):
+    """The right answer without its derivation."""
+    if task == "order":
+        return solution[solution.rindex("=") :]
+    *columns, last = solution.split(" ")
+    return " ".join([*(f"0{column[1]}" for column in columns), last])
+
+
+ALL, OF_RL = dict.fromkeys(("base", "grpo-alone", "answer"), 0.5), {"answer": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("invalid", "reproduced"), [({}, [1, 1, 1, 1]), (ALL, [0, 0, 0, 0]), (OF_RL, [1, 0, 1, 1])]
+)
+def test_right_answers_are_audited(invalid, reproduced, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    rows = claims_objective.audit(Audited(tmp_path, invalid))
+    assert [row.verdict == "reproduced" for row in rows] == reproduced, rows
+    with open(PICTURES / "audit.csv", newline="", encoding="utf-8") as file:
+        at_n = {
+            (row["task"], row["model"]): float(row["pass_at_k"])
+            for row in csv.DictReader(file)
+            if row["k"] == "16"
+        }
+    of_answers = {name: x for name, x in at_n.items() if name[1].endswith("answers")}
+    assert len(at_n) == 12 and len(of_answers) == 6
+    for (task, name), x in of_answers.items():
+        valid = at_n[task, name.replace("answers", "derivations")]
+        label = {"base": "base", "GRPO": "grpo-alone"}.get(name.split(",")[0], "answer")
+        assert x > valid if label in invalid else x == valid
 
 
 def test_equal_budgets(tmp_path, monkeypatch):

@@ -1,13 +1,14 @@
 """The claims' own rewards by hand, and the entropy bonus by enumeration."""
 
 import itertools
+import random
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 import grpo
-from paper.rewards import ROWS
+from paper.rewards import ROWS, final_answer
 from verifiers import TASKS
 
 # --------------------------------------------------------------------------------------------------
@@ -61,6 +62,53 @@ def test_the_dense_reward_is_the_share_of_right_columns():
     ended = torch.tensor([[True] * 5 + [False]])
     batch = batch_of(texts, torch.zeros(1, 6), ended, [problem])
     assert reward_of("columns", batch)[0] == pytest.approx([1, 2 / 3, 1 / 3, 3 / 4, 0, 0])
+
+
+ORDER = TASKS["order"].problem(3, "28-11-4:", ((28, 11, 4), True))
+SUM = TASKS["carry"].problem(3, f"{347:>12}+{586:>12}:", ((3, 4, 7), (5, 8, 6)))
+
+
+@pytest.mark.parametrize(
+    ("problem", "text", "right"),
+    [
+        (SUM, "13 13 09", True),
+        (SUM, "13 03 09", True),  # a lost carry that comes back in the next column
+        (SUM, "13 93", True),
+        (SUM, "13 12 09", False),
+        (SUM, "13 13 9", False),
+        (SUM, "13  13 09", False),
+        (SUM, "13 13 09 ", False),
+        (SUM, "", False),
+        (ORDER, "28-11=17,17-4=13", True),
+        (ORDER, "28-11=3,1-4=13", True),
+        (ORDER, "=13", True),
+        (ORDER, "28-11=17,17-4=13,", False),
+        (ORDER, "28-11=17,17-4=113", False),
+        (ORDER, "28-11=17,17-4=13\n", False),
+        (ORDER, "11-4=7,28-7=21", False),
+        (ORDER, "", False),
+    ],
+)
+def test_the_reward_for_the_answer_sees_no_derivation(problem, text, right):
+    texts, ended = [[text, text, "?"]], torch.tensor([[True, False, True]])
+    batch = batch_of(texts, torch.zeros(1, 3), ended, [problem])
+    assert reward_of("answer", batch) == [[float(right), 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("name", ["carry", "order"])
+def test_a_valid_derivation_has_the_right_answer(name):
+    task, rng = TASKS[name], random.Random(0)
+    for level in task.levels:
+        for _ in range(20):
+            problem = task.sample(rng, level)
+            if name == "carry":
+                wanted = sum(int("".join(map(str, number))) for number in problem.data)
+            else:
+                first, *rest = problem.data[0]
+                wanted = first - sum(rest)
+                if not problem.data[1]:  # from the right: a−(b−(c−…)) by signs that alternate
+                    wanted = sum(x * (-1) ** i for i, x in enumerate(problem.data[0]))
+            assert final_answer(name, task.solve(problem)) == wanted
 
 
 # --------------------------------------------------------------------------------------------------
