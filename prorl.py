@@ -12,45 +12,33 @@ ProRL adds four things to GRPO:
      progress. When validation has not improved for a while, the reference becomes a copy of the
      policy and the optimizer starts afresh. The KL is then 0 again.
 
-A run has stages. Each adds tasks or levels, and may allow longer completions. Each rollout gives
-four optimizer steps. At the first one every ratio is 1, so only the later ones can be clipped.
+A run has stages. Each adds tasks or levels, and may allow longer completions. A stage is written
+TASK[:LEVELS][@TOKENS]: `carry:2-4@12` is sums of 2 to 4 digits in at most 12 tokens (3 a digit).
+`+` joins tasks, and each step draws one of them: `carry:2-8+chain:8`. Each rollout gives four
+optimizer steps. At the first one every ratio is 1, so only the later ones can be clipped.
 
 Where this file deviates from the paper: the paper gives neither β nor the estimator of the KL; here
-they are 0.01 and GRPO's (4). L does not say how tokens are averaged; here as in GRPO
-(3). A stage ends when pass@1 on its held-out problems is 0.9. Runs have
-100 steps (ProRL: about 2,000).
+they are 0.01 and GRPO's (4). L does not say how tokens are averaged; here as in GRPO (3). A stage
+ends when pass@1 on its held-out problems is 0.9. Runs have 100 steps (ProRL: about 2,000).
 
     python prorl.py        4 minutes on one CPU core
-
-A stage is written TASK[:LEVELS][@TOKENS]. `carry:2-4@12` is sums of 2 to 4 digits in at most 12
-tokens (3 a digit). `+` joins tasks: `carry:2-8+chain:8`. Each step draws one of them.
 """
 
 import copy
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from support.batches import check_minibatches, weighted_sum
-from support.levels import level_range
-from support.plots import draw_metrics, try_to_draw
+from support.plots import draw_dynamics, try_to_draw
 from support.run import Run, RunSettings, Timer, checkpoint_to_resume, parse, pick_device
-from support.seeds import generator_for
-from support.settings import fail, option
+from support.settings import option
+from support.stages import levels_of_all, parse_stage
 
 import torch
 
 import pretrain
-from grpo import (
-    Algorithm,
-    group_advantage,
-    kl_k3,
-    policy_step,
-    sample_groups,
-    sequence_mean,
-    token_ratio,
-)
-from rollout import sample_completions, sample_lines
+from grpo import ALGORITHMS, kl_k3, policy_step, sample_groups, token_ratio
+from rollout import accuracies, sample_lines
 from verifiers import TASKS, held_out_problems
 
 # --------------------------------------------------------------------------------------------------
@@ -73,14 +61,7 @@ def prorl_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_h
     return weighted_sum(surrogate - kl_term, weights)  # ProRL L
 
 
-PRORL = Algorithm(
-    advantage=group_advantage,
-    token_weights=sequence_mean,
-    clip=(0.2, 0.4),
-    kl_in_loss=kl_k3,
-    dynamic=True,
-    objective=prorl_objective,
-)
+PRORL = ALGORITHMS["grpo"]._replace(clip=(0.2, 0.4), dynamic=True, objective=prorl_objective)
 
 
 @dataclass(kw_only=True)
@@ -116,76 +97,60 @@ class Settings(RunSettings):
 
     def settle(self):
         super().settle()
-        stages = [parse_stage(text) for text in self.stages]
-        self.base = self.base or pretrain.default_base(levels_of_all(stages))
+        levels = levels_of_all([parse_stage(text, TASKS) for text in self.stages])
+        self.base = self.base or pretrain.default_base(levels)
+        if self.validation_problems < max(map(len, levels.values())):
+            raise ValueError("--validation-problems must be one for each level, or more")
         if self.keep_optimizer and not self.resets:
             raise ValueError("--keep-optimizer has no effect with --no-resets")
         check_minibatches(self)
 
 
 # --------------------------------------------------------------------------------------------------
-# Stages and resets
+# When the next stage begins, and when the reference is reset
 
 
-class Stage(NamedTuple):
-    levels: dict  # {task's name: levels}
-    max_tokens: int | None  # the longest completion; None: the task's own limit
+def next_stage(of_stage, advance):
+    """Whether a stage is done. of_stage: pass@1 on its held-out problems"""
+    return of_stage >= advance
 
 
-def parse_stage(text):
-    """`carry:2-8+chain@24` -> Stage. ValueError if it is none."""
-    tasks, _, tokens = text.partition("@")
-    levels = {}
-    for part in tasks.split("+"):
-        name, _, given = part.partition(":")
-        if name not in TASKS or name in levels:
-            wrong = "there twice" if name in levels else "no task"
-            raise ValueError(f"--stages {text!r}: {name!r} is {wrong}")
-        try:
-            levels[name] = level_range(given) if given else TASKS[name].train_levels
-        except ValueError as error:
-            raise ValueError(f"--stages {text!r}: {error}") from None
-        if not set(levels[name]) <= set(TASKS[name].levels):
-            known = ", ".join(map(str, TASKS[name].levels))
-            raise ValueError(f"--stages {text!r}: the levels of {name} are {known}")
-    longest = max(TASKS[name].max_tokens for name in levels)
-    if tokens and not (tokens.isdecimal() and 1 <= int(tokens) <= longest):
-        raise ValueError(f"--stages {text!r}: the tokens must be between 1 and {longest}")
-    return Stage(levels, int(tokens) if tokens else None)
+def stagnates(validations, patience, min_gain):
+    """Whether the best validation has not been beaten by `min_gain` for `patience` validations.
+    validations: those since the last reset, with that of its moment as the first
+    """
+    best, stale = -math.inf, 0
+    for validation in validations:
+        if validation > best and validation >= best + min_gain:
+            best, stale = validation, 0
+        else:
+            stale += 1
+    return stale >= patience
 
 
 class Schedule:
-    """The stage that the run is in, and whether validation still improves.
+    """The stage that the run is in, and its validations on the blend of all stages."""
 
-    A stage but the last ends when pass@1 on its held-out problems is at least `advance`. Otherwise
-    the reference is reset when the best validation has not been beaten by `min_gain` for `patience`
-    validations. A new stage starts the count again. After a reset the best is the validation of
-    that moment.
-    """
-
-    def __init__(self, stages, advance, patience, min_gain):
-        self.stages, self.advance, self.patience = stages, advance, patience
-        self.min_gain = min_gain
-        self.stage, self.best, self.stale, self.resets = 0, -math.inf, 0, 0
+    def __init__(self, settings):
+        self.settings = settings
+        self.stage, self.resets, self.validations = 0, 0, []
 
     def update(self, validation, of_stage):
-        """validation: the score on the blend of all stages. of_stage: on the current stage's part
-        of it. -> the event: "", "stage" or "reset"
+        """The event after a validation: "stage", "reset" or "". A new stage comes first, and lets
+        the count of validations without a gain start again.
         """
-        if validation > self.best and validation >= self.best + self.min_gain:
-            self.best, self.stale = validation, 0
-        else:
-            self.stale += 1
-        if of_stage >= self.advance and self.stage + 1 < self.stages:
-            self.stage, self.stale = self.stage + 1, 0
+        settings, last = self.settings, self.stage + 1 == len(self.settings.stages)
+        self.validations.append(validation)
+        if not last and next_stage(of_stage, settings.advance):
+            self.stage, self.validations = self.stage + 1, [max(self.validations)]
             return "stage"
-        if self.stale >= self.patience:
-            self.best, self.stale, self.resets = validation, 0, self.resets + 1
+        if settings.resets and stagnates(self.validations, settings.patience, settings.min_gain):
+            self.resets, self.validations = self.resets + 1, [validation]
             return "reset"
         return ""
 
     def state_dict(self):
-        return {name: getattr(self, name) for name in ("stage", "best", "stale", "resets")}
+        return {name: getattr(self, name) for name in ("stage", "resets", "validations")}
 
     def load_state_dict(self, state):
         vars(self).update(state)
@@ -201,60 +166,17 @@ def reset_reference(reference, policy, optimizer, keep_optimizer):
 
 
 # --------------------------------------------------------------------------------------------------
-# Validation
-
-
-def validation_blend(stages, n):
-    """n held-out problems of each task, of all levels that any stage has: {task's name: problems}.
-    One line and exit code 2 if a stage has none of them.
-    """
-    levels = levels_of_all(stages)
-    blend = {name: held_out_problems(TASKS[name], levels[name], n) for name in levels}
-    for number, stage in enumerate(stages, start=1):
-        if not any(
-            p.level in stage.levels.get(p.task, ()) for some in blend.values() for p in some
-        ):
-            fail(f"--validation-problems {n} are too few: none is of stage {number}")
-    return blend
-
-
-def levels_of_all(stages):
-    """{task's name: the levels that any stage has}"""
-    levels = {}
-    for stage in stages:
-        for name, some in stage.levels.items():
-            levels[name] = tuple(sorted({*levels.get(name, ()), *some}))
-    return levels
-
-
-def validate(policy, blend, stage, samples=4):
-    """pass@1 at temperature 1 on the blend, and on the stage's part of it. Completions may be as
-    long as their task allows. The random state of the run is not touched.
-    """
-    device = next(policy.parameters()).device
-    everything, of_stage = [], []
-    for name, problems in blend.items():
-        generator = generator_for("validation", device=device)
-        batch = sample_completions(policy, TASKS[name], problems, samples, generator=generator)
-        solved = batch.correct.float().mean(dim=1)  # (B,)
-        in_stage = [p.level in stage.levels.get(name, ()) for p in problems]
-        everything.append(solved)
-        of_stage.append(solved[torch.tensor(in_stage, device=device)])
-    return tuple(torch.cat(scores).mean().item() for scores in (everything, of_stage))
-
-
-DYNAMICS = {
-    "reward": "reward (all that was sampled)",
-    "validation": "validation, pass@1",
-    "kl_k3": "KL(π‖π_ref) per token",
-    "entropy": "entropy per token, nats",
-    "length": "tokens per completion",
-    "update_norm": "‖Δθ‖ of a step",
-}
-
-
-# --------------------------------------------------------------------------------------------------
 # The loop
+
+
+def validate(policy, blend, stage):
+    """pass@1 at temperature 1 on the blend {task's name: problems}, and on the stage's part of it.
+    Completions may be as long as their task allows.
+    """
+    solved = torch.cat([accuracies(policy, TASKS[t], some, 4) for t, some in blend.items()])
+    problems = [problem for some in blend.values() for problem in some]
+    in_stage = [p.level in stage.levels.get(p.task, ()) for p in problems]
+    return solved.mean().item(), solved[torch.tensor(in_stage, device=solved.device)].mean().item()
 
 
 def distance(policy, before):
@@ -266,16 +188,15 @@ def distance(policy, before):
 def train(settings):
     saved = checkpoint_to_resume(settings, "base")
     device = pick_device(settings.device)
-    stages = [parse_stage(text) for text in settings.stages]
-    blend = validation_blend(stages, settings.validation_problems)
-    policy, tasks = pretrain.starting_point(levels_of_all(stages), settings, saved, device)
+    stages = [parse_stage(text, TASKS) for text in settings.stages]
+    levels, n = levels_of_all(stages), settings.validation_problems
+    blend = {name: held_out_problems(TASKS[name], of, n) for name, of in levels.items()}
+    policy, tasks = pretrain.starting_point(levels, settings, saved, device)
     reference = copy.deepcopy(policy).requires_grad_(False)  # a copy: it must not move
     optimizer = torch.optim.AdamW(policy.parameters(), lr=settings.lr, weight_decay=0.0, fused=True)
-    patience = settings.patience if settings.resets else math.inf
-    schedule = Schedule(len(stages), settings.advance, patience, settings.min_gain)
-    about = {"tasks": tasks, "model_config": policy.config}
+    schedule = Schedule(settings)
     tracked = dict(model=policy, reference=reference, optimizer=optimizer, schedule=schedule)
-    run = Run(settings, saved, about, **tracked)
+    run = Run(settings, saved, {"tasks": tasks, "model_config": policy.config}, **tracked)
     clock = Timer(device)
     for step in run.steps():
         # 1. Sample groups of one of the stage's tasks, and learn from them.
@@ -295,7 +216,6 @@ def train(settings):
             validation, of_stage = validate(policy, blend, stage)
             event = schedule.update(validation, of_stage)
             run.write_samples(sample_lines(step, batch))
-        moved = distance(policy, before)
         if event == "reset":
             reset_reference(reference, policy, optimizer, settings.keep_optimizer)
             run.save_soon()
@@ -306,7 +226,7 @@ def train(settings):
             "stage": number,
             "resets": schedule.resets,
             "event": event,
-            "update_norm": moved,
+            "update_norm": distance(policy, before),
             "validation": validation,
             "validation_of_stage": of_stage,
             "rollout_tokens_per_s": tokens / rollout_s,
@@ -315,7 +235,7 @@ def train(settings):
         clock()
         shown = ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length")
         run.log(step, shown, **metrics)
-    try_to_draw(draw_metrics, settings.run, DYNAMICS)
+    try_to_draw(draw_dynamics, settings.run)
     validation, _ = validate(policy, blend, stages[-1])
     where = f"stage {schedule.stage + 1}, {schedule.resets} resets"
     print(f"validation {validation:.3f}, {where}; model and dynamics.png are in {settings.run}")

@@ -187,9 +187,14 @@ def sample_lines(step, batch, few=4):
 
 
 def pass_at_1(model, task, problems, samples=8):
-    """The share of correct completions at temperature 1, over `samples` of each problem. The
-    random state of the run is not touched.
+    """The share of correct completions at temperature 1, over `samples` of each problem."""
+    return accuracies(model, task, problems, samples).mean().item()
+
+
+def accuracies(model, task, problems, samples):
+    """The share of correct completions of each problem (B,). The random state of the run is not
+    touched.
     """
     generator = generator_for("validation", device=next(model.parameters()).device)
     batch = sample_completions(model, task, problems, samples, generator=generator)
-    return batch.correct.float().mean().item()
+    return batch.correct.float().mean(dim=1)

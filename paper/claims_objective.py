@@ -490,7 +490,7 @@ def audit_rows(n, found):
             "hard problems: nine of ten have a valid derivation among their right answers",
             "most of the hardest",
             counts,
-            solved >= 0.9 * hard,
+            solved >= 0.9 * hard > 0,
         ),
         ruled(
             where,

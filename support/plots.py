@@ -100,14 +100,24 @@ def draw_panels(panels, path):
 EVENTS = {"reset": dict(color="tab:red", linestyle="-"), "stage": dict(color="0.4", linestyle=":")}
 
 
-def draw_metrics(directory, titles):
-    """metrics.csv of a run over its steps, six panels: titles {column: title}. Resets are red
-    vertical lines and new stages dotted ones (column `event`). Writes dynamics.png.
+DYNAMICS = {
+    "reward": "reward (all that was sampled)",
+    "validation": "validation, pass@1",
+    "kl_k3": "KL(π‖π_ref) per token",
+    "entropy": "entropy per token, nats",
+    "length": "tokens per completion",
+    "update_norm": "‖Δθ‖ of a step",
+}
+
+
+def draw_dynamics(directory):
+    """metrics.csv of prorl.py over its steps, in six panels. Resets are red vertical lines and new
+    stages dotted ones (column `event`). Writes dynamics.png.
     """
     with open(Path(directory) / "metrics.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, panels = pyplot().subplots(2, 3, figsize=(11, 5.2), dpi=150, sharex=True)
-    for axes, (name, title) in zip(panels.flat, titles.items(), strict=True):
+    for axes, (name, title) in zip(panels.flat, DYNAMICS.items(), strict=True):
         points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
         axes.plot(*zip(*points, strict=True), color="tab:blue", linewidth=1.2)
         for row in rows:

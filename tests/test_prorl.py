@@ -5,6 +5,8 @@ import math
 import random
 from dataclasses import replace
 
+from support.stages import levels_of_all, parse_stage
+
 import pytest
 import torch
 from tiny import (
@@ -22,17 +24,9 @@ import grpo
 import prorl
 from grpo import ALGORITHMS, grpo_objective, kl_k3, policy_step, sequence_mean, token_ratio
 from model import GPT
-from prorl import (
-    PRORL,
-    Schedule,
-    parse_stage,
-    prorl_objective,
-    reset_reference,
-    validate,
-    validation_blend,
-)
-from rollout import Rollout, sample_completions
-from verifiers import TASKS, is_held_out, sample_problem
+from prorl import PRORL, Schedule, prorl_objective, reset_reference, validate
+from rollout import sample_completions
+from verifiers import TASKS, held_out_problems, sample_problem
 
 EXACT = dict(rtol=1e-10, atol=1e-13)
 
@@ -181,16 +175,23 @@ def test_nan_on_the_padding_does_not_reach_a_step(monkeypatch):
 # The schedule
 
 
+def schedule_of(stages, advance, patience, min_gain):
+    """patience: None for a run without resets"""
+    options = dict(stages=["carry:2"] * stages, advance=advance, min_gain=min_gain)
+    more = dict(patience=patience) if patience else dict(resets=False)
+    return Schedule(prorl.Settings(**options, **more))
+
+
 def events(schedule, scores):
     return [schedule.update(*score) for score in scores]
 
 
 def test_a_reset_comes_when_validation_has_not_improved_for_a_while():
-    schedule = Schedule(stages=1, advance=0.9, patience=2, min_gain=0.01)
+    schedule = schedule_of(stages=1, advance=0.9, patience=2, min_gain=0.01)
     scores = [0.1, 0.2, 0.205, 0.2, 0.3, 0.29, 0.309, 0.2, 0.1, 0.1]
     expected = ["", "", "", "reset", "", "", "reset", "", "reset", ""]
     assert events(schedule, [(s, 0.0) for s in scores]) == expected
-    assert schedule.resets == 3 and schedule.best == 0.1
+    assert schedule.resets == 3 and schedule.validations == [0.1, 0.1]
 
 
 @pytest.mark.parametrize(
@@ -203,36 +204,37 @@ def test_a_reset_comes_when_validation_has_not_improved_for_a_while():
     ],
 )
 def test_the_count_of_validations_without_a_gain(scores, patience, min_gain, expected):
-    schedule = Schedule(stages=2, advance=0.9, patience=patience, min_gain=min_gain)
+    schedule = schedule_of(stages=2, advance=0.9, patience=patience, min_gain=min_gain)
     assert events(schedule, scores) == expected
 
 
 def test_a_tie_is_no_gain():
-    assert events(Schedule(1, 1.0, 2, 0.0), [(0.3, 0)] * 3) == ["", "", "reset"]
+    assert events(schedule_of(1, 1.0, 2, 0.0), [(0.3, 0)] * 3) == ["", "", "reset"]
 
 
 def test_a_reset_forgets_the_old_best():
     """After a collapse the run is compared with its present score. Otherwise it would be reset
     again and again.
     """
-    schedule = Schedule(stages=1, advance=1.0, patience=1, min_gain=0.01)
+    schedule = schedule_of(stages=1, advance=1.0, patience=1, min_gain=0.01)
     scores = [(0.8, 0), (0.2, 0), (0.3, 0), (0.4, 0), (0.4, 0)]
     assert events(schedule, scores) == ["", "reset", "", "", "reset"]
 
 
 def test_stages_advance_with_success_and_the_last_one_stays():
-    schedule = Schedule(stages=3, advance=0.9, patience=2, min_gain=0.01)
+    schedule = schedule_of(stages=3, advance=0.9, patience=2, min_gain=0.01)
     scores = [(0.3, 0.89), (0.4, 0.9), (0.5, 0.95), (0.6, 0.99), (0.6, 0.99), (0.6, 0.99)]
     assert events(schedule, scores) == ["", "stage", "stage", "", "", "reset"]
     assert schedule.stage == 2
 
 
 def test_without_resets_there_are_none_and_the_state_survives():
-    schedule = Schedule(stages=2, advance=0.9, patience=math.inf, min_gain=0.01)
+    schedule = schedule_of(stages=2, advance=0.9, patience=None, min_gain=0.01)
     assert events(schedule, [(0.3, 0.1)] * 50 + [(0.3, 0.95)]) == [""] * 50 + ["stage"]
-    again = Schedule(stages=2, advance=0.9, patience=math.inf, min_gain=0.01)
+    again = schedule_of(stages=2, advance=0.9, patience=None, min_gain=0.01)
     again.load_state_dict(schedule.state_dict())
-    assert vars(again) == vars(schedule)
+    assert again.state_dict() == schedule.state_dict()
+    assert (again.stage, again.resets) == (1, 0)
 
 
 # --------------------------------------------------------------------------------------------------
@@ -307,10 +309,14 @@ def test_the_kl_is_zero_right_after_a_reset():
 # Stages and validation
 
 
+def stage_of(text):
+    return parse_stage(text, TASKS)
+
+
 def test_stages_are_read_as_written():
-    assert parse_stage("carry:2-4@12") == ({"carry": (2, 3, 4)}, 12)
+    assert stage_of("carry:2-4@12") == ({"carry": (2, 3, 4)}, 12)
     of_chain = TASKS["chain"].train_levels
-    assert parse_stage("carry:8+chain") == ({"carry": (8,), "chain": of_chain}, None)
+    assert stage_of("carry:8+chain") == ({"carry": (8,), "chain": of_chain}, None)
 
 
 @pytest.mark.parametrize(
@@ -322,44 +328,41 @@ def test_stages_are_read_as_written():
 )  # fmt: skip
 def test_a_text_that_is_no_stage_is_refused(text):
     with pytest.raises(ValueError, match="--stages"):
-        parse_stage(text)
+        stage_of(text)
     with pytest.raises(ValueError, match="--stages"):
         prorl.Settings(stages=["carry:2-4", text])
 
 
 def test_validation_is_on_a_held_out_blend_of_all_stages(monkeypatch):
-    stages = [parse_stage("carry:2-3"), parse_stage("carry:3-4+chain:8")]
-    blend = validation_blend(stages, 60)
-    levels = {name: {p.level for p in problems} for name, problems in blend.items()}
-    assert levels == {"carry": {2, 3, 4}, "chain": {8}}
-    assert all(is_held_out(p) for problems in blend.values() for p in problems)
+    stages = [stage_of("carry:2-3"), stage_of("carry:3-4+chain:8")]
+    levels = levels_of_all(stages)
+    assert levels == {"carry": (2, 3, 4), "chain": (8,)}
+    blend = {name: held_out_problems(TASKS[name], of, 60) for name, of in levels.items()}
 
-    def fake(policy, task, problems, G, generator):
-        """Solves all sums of 2 digits, and half of those of 3. It gets .5 for the other half."""
-        scores = {2: [1.0] * G, 3: [0.5, 1.0] * (G // 2)}
-        rewards = torch.tensor([scores.get(p.level, [0.0] * G) for p in problems])
-        empty = dict.fromkeys(("prompts", "completions", "mask", "logp", "ended"), rewards)
-        return Rollout(**empty, rewards=rewards, texts=[], problems=problems, max_tokens=9)
+    def fake(policy, task, problems, samples):
+        """Solves all sums of 2 digits, and half of those of 3."""
+        return torch.tensor([{2: 1.0, 3: 0.5}.get(p.level, 0.0) for p in problems])
 
-    monkeypatch.setattr(prorl, "sample_completions", fake)
+    monkeypatch.setattr(prorl, "accuracies", fake)
     two, three = (sum(p.level == level for p in blend["carry"]) for level in (2, 3))
     everything, of_stage = validate(tiny_gpt(), blend, stages[0])
-    assert everything == pytest.approx((two + three / 2) / 120)  # only a full reward counts
+    assert everything == pytest.approx((two + three / 2) / 120)
     assert of_stage == pytest.approx((two + three / 2) / (two + three))
     _, of_stage = validate(tiny_gpt(), blend, stages[1])
     assert of_stage == pytest.approx((three / 2) / (120 - two))
 
 
-def test_a_blend_without_a_problem_of_some_stage_is_refused(capsys):
-    stages = [parse_stage("carry:2"), parse_stage("carry:3")]
-    with pytest.raises(SystemExit) as stop:
-        validation_blend(stages, 1)
-    assert stop.value.code == 2 and "none is of stage" in capsys.readouterr().err
+def test_a_blend_without_a_problem_of_some_level_is_refused():
+    with pytest.raises(ValueError, match="one for each level, or more"):
+        prorl.Settings(stages=["carry:2-3", "chain:8+carry:4-5"], validation_problems=3)
+    settings = prorl.Settings(stages=["carry:2-3", "chain:8+carry:4-5"], validation_problems=4)
+    blend = held_out_problems(TASKS["carry"], (2, 3, 4, 5), settings.validation_problems)
+    assert {p.level for p in blend} == {2, 3, 4, 5}
 
 
 def test_validation_does_not_change_the_run():
-    stage, policy = parse_stage("countdown:4"), tiny_gpt()
-    blend = validation_blend([stage], 4)
+    stage, policy = stage_of("countdown:4"), tiny_gpt()
+    blend = {"countdown": held_out_problems(TASKS["countdown"], (4,), 4)}
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)

@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="prorl.py",
-    old="if validation > self.best and validation >= self.best + self.min_gain:",
-    new="if validation >= self.best:",
+    old="if validation > best and validation >= best + min_gain:",
+    new="if validation >= best:",
     level=2,
     symptom="A run that stands still is never reset.",
     shows="resets in metrics.csv stays 0",

@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="prorl.py",
-    old="self.best, self.stale, self.resets = validation, 0, self.resets + 1",
-    new="self.stale, self.resets = 0, self.resets + 1",
+    old="self.resets, self.validations = self.resets + 1, [validation]",
+    new="self.resets, self.validations = self.resets + 1, [max(self.validations)]",
     level=2,
     symptom="After a collapse the reference is reset again and again.",
     shows="resets in metrics.csv",

@@ -1,5 +1,5 @@
 from support import plots
-from support.plots import draw_metrics, draw_panel, draw_panels, draw_with_band, pyplot
+from support.plots import DYNAMICS, draw_dynamics, draw_panel, draw_panels, draw_with_band, pyplot
 
 import numpy as np
 import pytest
@@ -80,9 +80,9 @@ def test_the_metrics_of_a_run_with_its_events(tmp_path, saved):
         validation = "" if step % 2 else str(step / 10)
         rows.append([str(step), event, "0.5", validation, *["1"] * 4])
     (tmp_path / "metrics.csv").write_text("\n".join(map(",".join, rows)) + "\n")
-    draw_metrics(tmp_path, {name: f"the {name}" for name in names})
+    draw_dynamics(tmp_path)
     (figure,) = saved
-    assert [axes.get_title() for axes in figure.axes] == [f"the {name}" for name in names]
+    assert [axes.get_title() for axes in figure.axes] == [DYNAMICS[name] for name in names]
     curve, stage, reset = figure.axes[1].get_lines()
     assert curve.get_xydata().tolist() == [[0, 0.0], [2, 0.2], [4, 0.4]]
     assert (stage.get_xdata()[0], stage.get_linestyle()) == (2.5, ":")

@@ -379,8 +379,8 @@ def test_group_and_epochs_are_flags_of_every_script_that_has_the_concept():
 def test_group_and_epochs_do_what_they_say(module, learnt, tmp_path, monkeypatch):
     """A rollout of 3 completions of each problem, and 2 epochs of 2 optimizer steps over it."""
     sampled, steps = [], []
-    real, clip = module.sample_completions, torch.nn.utils.clip_grad_norm_
     source = grpo if module is prorl else module  # ProRL samples with grpo.sample_groups
+    real, clip = source.sample_completions, torch.nn.utils.clip_grad_norm_
 
     def sample(policy, task, problems, G, *args, **kwargs):
         sampled.append(G)
