@@ -1083,7 +1083,7 @@ def what_ends_a_stage(row):
         record = row(advance=0.7, stages=["countdown:3", "countdown:4"], patience=9, eval_every=1)
     assert [r["event"] for r in record.rows] == ["", "stage", "", ""]
     assert numbers(record, "validation") == [0.9, 0.1, 0.3, 0.2]
-    assert checkpoint(record.directory)["schedule"]["best"] == 0.9
+    assert checkpoint(record.directory)["schedule"]["validations"] == [0.9, 0.3, 0.2]
 
 
 STALLED = dict(min_gain=1.0, eval_every=1, steps=6, unended_penalty=0.5)
