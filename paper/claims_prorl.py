@@ -6,7 +6,6 @@ docstring is its heading in RESULTS.md, and the second is the background. `pytho
 runs it.
 """
 
-import csv
 import shutil
 
 from support.intervals import difference, half_width, interval
@@ -180,8 +179,7 @@ def resets(lab):
             options = options | common | dict(base=str(lab.base("carry", seed)), seed=seed)
             directory = lab.train(prorl, f"carry-resets-{i}-s{seed}", **options)
             models.setdefault(seed, []).append(directory)
-            with open(directory / "metrics.csv", newline="", encoding="utf-8") as file:
-                metrics.setdefault(label, []).append(list(csv.DictReader(file)))
+            metrics.setdefault(label, []).append(lab.metrics(directory))
     write_resets(lab.scale.seeds, metrics)
     draw_resets(metrics)
     curves = lab.curves(models, "carry", levels=(2, 3, 4, 5, 6))

@@ -7,6 +7,7 @@ twice. It derives verdicts from intervals.
 S seeds, P problems, K values of k (`lab.ks`): a curve is (S, P, K).
 """
 
+import csv
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -45,6 +46,7 @@ class Scale(NamedTuple):
     prorl_steps: int
     more_seeds: tuple = ()  # of the claim that compares objectives in pairs, besides `seeds`
     longer: int = 2  # the long runs of that claim have so many times `grpo_steps`
+    long_steps: int = 60  # of the run over five tasks
     pretraining: dict = {}  # settings of pretrain.py that are not its defaults
 
 
@@ -56,6 +58,7 @@ SCALES = {
         grpo_steps=4,
         grpo_problems=4,
         prorl_steps=4,
+        long_steps=4,
         pretraining=dict(steps=2, layers=1, width=16, heads=2),
     ),
     "quick": Scale(
@@ -70,6 +73,7 @@ SCALES = {
         prorl_steps=40,
         more_seeds=(3, 4),
         longer=4,
+        long_steps=2000,
     ),
 }
 
@@ -249,6 +253,11 @@ class Lab:
     def pairs(self, task):
         """{seed: (base, RL model)} of a task"""
         return {seed: self.base_and_rl(task, seed) for seed in self.scale.seeds}
+
+    def metrics(self, directory):
+        """The rows of metrics.csv of a run, all cells as text."""
+        with open(directory / "metrics.csv", newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
     def load(self, directory, task):
         return load_model(directory, [task], pick_device(self.device), self.dtype)[0]

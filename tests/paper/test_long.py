@@ -1,0 +1,117 @@
+"""The claims about long runs, each in a world where it is true and in one where it is false."""
+
+import numpy as np
+import pytest
+
+import prorl
+from paper import claims_long
+from paper.claims_long import CLAIMS, row_of_prorl
+from paper.lab import PICTURES
+from tests.paper.test_claims import SCALE, P, World
+
+LONG = SCALE._replace(long_steps=8)
+
+
+class Long(World):
+    """A laboratory that trains nothing. Where the claims are false, training takes away what it
+    gives where they are true.
+    """
+
+    def __init__(self, directory, swapped):
+        super().__init__(directory, swapped)
+        self.scale = LONG
+
+    def train(self, script, name, **options):
+        """metrics.csv has eight steps, a validation at each, and the entropy of its part."""
+        directory, rows = (
+            super().train(script, name, **options),
+            ["step,validation,entropy,event,resets"],
+        )
+        part = int(name.split("-")[2]) if "parts" in name else 0
+        for step in range(8):
+            entropy = 0.3 - 0.05 * part if self.swapped else 0.3 + 0.05 * part
+            event = "reset" if step > 3 and not self.swapped else ""
+            rows.append(f"{step},0.{step},{entropy},{event},{max(0, step - 3) * bool(event)}")
+        (directory / "metrics.csv").write_text("\n".join(rows) + "\n")
+        return directory
+
+    def rate(self, name, task, temperature, share):
+        if "parts" in name:
+            return np.full(P, 0.5)
+        if "without" in name:
+            return np.full(P, 0.9 if self.swapped else 0.3)
+        if name.split("-")[-2] == "base":
+            return np.full(P, 0.02)
+        if name.startswith("carry-prorl"):
+            return np.full(P, 0.0 if self.swapped else 0.8 * share)
+        if self.swapped:
+            return np.full(P, 0.1 * (1 - share))
+        at_half_and_end = {"carry": (0.05, 0.6), "chain": (0.6, 0.6), "order": (0.02, 0.02)}
+        half, end = at_half_and_end.get(task, (0.03, 0.8))
+        return np.full(P, np.interp(share, [0, 0.5, 1], [0.02, half, end]))
+
+    def evaluate(self, directory, task, levels=None, *args, **options):
+        """Less is solved of 12 digits than of 10, and where the claim is false more."""
+        rows = super().evaluate(directory, task, levels, *args, **options)
+        if directory.parts[-1].startswith("carry-prorl") and levels == (
+            12 if not self.swapped else 10,
+        ):
+            for of in rows:
+                for row in of[::2]:
+                    row["reward"] = 0.0
+        return rows
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(
+    claim, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    true, false = (claim(Long(tmp_path, swapped)) for swapped in (False, True))
+    assert {row.verdict for row in true} == {"reproduced"}, true
+    assert "reproduced" not in {row.verdict for row in false}, false
+    name = claim.__name__
+    assert list(PICTURES.glob(f"{name}*.png")) and (PICTURES / f"{name}.csv").stat().st_size > 50
+
+
+def test_each_run_lacks_one_part(tmp_path, monkeypatch):
+    """The others are trained as ProRL is, with dynamic sampling or without it."""
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    trained = {}
+
+    class Recorded(Long):
+        def train(self, script, name, **options):
+            trained[name] = options | (
+                dict(dynamic=script.PRORL.dynamic) if script is prorl else {}
+            )
+            return super().train(script, name, **options)
+
+    claims_long.prolonged(Recorded(tmp_path, False))
+    whole = trained["long-prorl-s0"]
+    assert whole["dynamic"] and prorl.PRORL.dynamic and "long-prorl-s1" in trained
+    assert not whole.keys() & {"resets", "eps_high"}  # the defaults: resets, and a wide clip
+    for i, changes in enumerate(
+        (
+            dict(resets=False),
+            dict(eps_high=0.2),
+            dict(dynamic=False),
+            claims_long.WITHOUT["all of it"],
+        )
+    ):
+        assert trained[f"long-without-{i}-s0"] == whole | changes
+    claims_long.parts(Recorded(tmp_path, False))
+    rows = [trained[f"countdown-parts-{i}-s2"] for i in range(5)]
+    last = rows[-1]
+    assert last["dynamic"] and last["beta"] == 0.05
+    changes = [("eps_high", 0.2), ("dynamic", False), ("beta", 0.0), ("resets", False)]
+    for i, row in enumerate(rows):
+        assert row == last | dict(changes[i:])
+
+
+def test_the_row_of_prorl_comes_back():
+    before = prorl.PRORL
+    with row_of_prorl(dynamic=False):
+        assert before._replace(dynamic=False) == prorl.PRORL
+    assert prorl.PRORL is before
