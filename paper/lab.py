@@ -7,6 +7,7 @@ twice. It derives verdicts from intervals.
 S seeds, P problems, K values of k (`lab.ks`): a curve is (S, P, K).
 """
 
+import copy
 import csv
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
@@ -147,6 +148,15 @@ class Lab:
     def __init__(self, scale, runs, device, dtype):
         self.scale, self.runs, self.device, self.dtype = scale, Path(runs), device, dtype
         self.ks = passk.powers_of_two(scale.samples)
+        self.sampled = "samples"  # the directory of the samples, in that of the runs
+
+    def deeper(self, times):
+        """The same laboratory with `times` as many samples, of half the problems."""
+        problems, samples = self.scale.problems // 2, times * self.scale.samples
+        lab = copy.copy(self)
+        lab.scale = self.scale._replace(problems=problems, samples=samples)
+        lab.ks, lab.sampled = passk.powers_of_two(samples), f"samples-{samples}"
+        return lab
 
     @contextmanager
     def alone(self, name):
@@ -182,8 +192,8 @@ class Lab:
         name = "-".join(directory.relative_to(self.runs).parts)
         name += f"-{task}-{level_name(levels)}-T{temperature}-seed{seed}"
         name += f"-top-p-{top_p}" if top_p < 1 else ""
-        out, changed = self.runs / "samples" / name, (directory / "checkpoint.pt").stat().st_mtime
-        table = out / "passk.csv"
+        out = self.runs / self.sampled / name
+        table, changed = out / "passk.csv", (directory / "checkpoint.pt").stat().st_mtime
         with self.alone(name):
             if not table.exists() or table.stat().st_mtime < changed:
                 settings = passk.Settings(

@@ -1,0 +1,127 @@
+"""What size changes: of the model, of its pretraining, of the group, and of k. One function for
+each claim: train what the claim needs, measure, draw, and return the lines of RESULTS.md.
+
+A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
+docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
+runs it.
+"""
+
+from support.intervals import difference
+
+import grpo
+import passk
+import pretrain
+from paper.lab import (
+    curve_rows,
+    draw_pass_at_k,
+    judged,
+    panels,
+    ruled,
+    save,
+    save_curves,
+    show,
+    write,
+)
+from verifiers import TASKS
+
+STEPS = TASKS["countdown"].pretrain_steps
+SIZES = {
+    "a quarter of the weights": dict(layers=2, width=96, heads=3),
+    "four times the weights": dict(layers=7, width=192, heads=6),
+    "a quarter of the pretraining": dict(steps=STEPS // 4),
+    "four times the pretraining": dict(steps=4 * STEPS),
+}
+
+
+def size(lab):
+    """The crossing stays: smaller and larger models, weaker and stronger bases (countdown)
+
+    A quarter and four times the weights of the reference, and of its steps of pretraining. RL has
+    the same budget everywhere.
+    """
+    models = {"the reference": lab.pairs("countdown")}
+    for i, (label, options) in enumerate(SIZES.items()):
+        models[label] = {}
+        for seed in lab.scale.seeds:
+            options = options | lab.scale.pretraining
+            base = lab.train(
+                pretrain, f"countdown-base-{i}-s{seed}", task=["countdown"], seed=seed, **options
+            )
+            budget = lab.budget("countdown", seed) | dict(base=str(base))
+            rl = lab.train(grpo, f"countdown-size-{i}-s{seed}", **budget)
+            models[label][seed] = (base, rl)
+    figure, all_axes = panels(len(models), figsize=(4 * len(models), 3.6), sharey=True)
+    rows, texts, holds = [], {}, {}
+    for axes, (label, pairs) in zip(all_axes, models.items(), strict=True):
+        of_base, of_rl = lab.curves(pairs, "countdown")
+        curves, gains = {"base": of_base, "GRPO": of_rl}, difference(of_rl, of_base)  # (3, K)
+        rows += curve_rows(lab.ks, curves, label)
+        draw_pass_at_k(axes, label, lab.ks, curves)
+        k = passk.crossing(lab.ks, *(of.mean(axis=(0, 1)) for of in curves.values()))
+        texts[label] = f"{label}: {show(*gains[:, 0])} at k = 1, {show(*gains[:, -1])} at"
+        texts[label] += f" k = {lab.ks[-1]}, crossing at k = {k}"
+        holds[label] = gains[1, 0] > 0 > gains[2, -1]
+    write("size", ["model", "of", "k", "pass_at_k", "low", "high"], rows)
+    save(figure, "size")
+    _, smaller, larger, weaker, stronger = models
+    return [
+        ruled(
+            where,
+            f"{what}: RL above the base at k = 1 and below it at k = {lab.ks[-1]} (intervals)",
+            "at every size",
+            "; ".join(texts[label] for label in labels),
+            all(holds[label] for label in labels),
+        )
+        for where, what, labels in (
+            ("Figure 2", "models of three sizes", (smaller, "the reference", larger)),
+            ("Figure 9", "bases of three strengths", (weaker, "the reference", stronger)),
+        )
+    ]
+
+
+def deeper(lab):
+    """The base stays ahead at larger k (countdown, half of the problems)"""
+    more = lab.deeper(4)
+    of_base, of_rl = more.curves(more.pairs("countdown"), "countdown")
+    save_curves("deeper", more.ks, {"base": of_base, "GRPO": of_rl})
+    gains, reached = difference(of_rl, of_base), (of[..., -1].mean() for of in (of_base, of_rl))
+    text = "; the base solves {:.3f}, RL {:.3f}".format(*reached)
+    claim = f"RL − base at k = {more.ks[-1]}, {more.scale.problems} problems"
+    return [judged("Figure 2", claim, "below 0", gains[:, -1], -1, text)]
+
+
+GROUPS = (8, 32, 64, 256)
+
+
+def broad(lab):
+    """Few problems with many completions, or many with few: as many completions in all (countdown)
+
+    GRPO with groups of several sizes G, at an equal number of completions per step. BroRL
+    (2510.01180) finds that large groups go further.
+    """
+    total = lab.scale.grpo_problems * 16
+    models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
+    for seed, of_seed in models.items():
+        for G in GROUPS:
+            budget = lab.budget("countdown", seed) | dict(group=G, problems=max(1, total // G))
+            of_seed.append(lab.train(grpo, f"countdown-broad-{G}-s{seed}", **budget))
+    names = ("base", "G = 16", *(f"G = {G}" for G in GROUPS))
+    curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
+    save_curves("broad", lab.ks, curves)
+    widest, narrowest = curves[f"G = {GROUPS[-1]}"], curves[f"G = {GROUPS[0]}"]
+    gains, n = difference(widest, narrowest), lab.ks[-1]
+    all_rl = (f"{name} {of[..., -1].mean():.3f}" for name, of in curves.items())
+    return [
+        judged(
+            "2510.01180",
+            f"pass@{k}, G = {GROUPS[-1]} − G = {GROUPS[0]}",
+            "above 0",
+            gains[:, i],
+            +1,
+            more,
+        )
+        for k, i, more in ((1, 0, ""), (n, -1, f"; {', '.join(all_rl)}"))
+    ]
+
+
+CLAIMS = (size, deeper, broad)

@@ -1,0 +1,108 @@
+"""The claims about size, each in a world where it is true and in one where it is false."""
+
+import re
+
+import numpy as np
+import pytest
+
+import grpo
+import pretrain
+from paper import claims_size
+from paper.claims_size import CLAIMS, GROUPS, SIZES
+from paper.lab import PICTURES
+from tests.paper.test_claims import P, World
+
+TOTAL = 4 * 16  # completions of a step: 4 problems with 16 each
+
+
+class Sized(World):
+    """A laboratory that trains nothing. In the false world RL is a little better everywhere, and
+    large groups are worse.
+    """
+
+    def rate(self, name, task, temperature, share):
+        if group := re.search(r"-broad-(\d+)-", name):
+            better = int(group[1]) >= 64
+            return np.full(P, 0.6 if better != self.swapped else 0.02)
+        base = 0.3
+        if "base" in name:
+            return np.full(P, base)
+        lost = np.arange(P) % 100 >= 60
+        return np.full(P, base + 0.2) if self.swapped else np.where(lost, 0.0, 0.9)
+
+    def evaluate(self, directory, task, levels=None, *args, **options):
+        """As many samples as the scale says, of its first problems."""
+        rows = super().evaluate(directory, task, levels, *args, **options)
+        times = self.scale.samples // len(rows[0])
+        return [of * times for of in rows[: self.scale.problems]]
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(
+    claim, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    true, false = (claim(Sized(tmp_path, swapped)) for swapped in (False, True))
+    assert {row.verdict for row in true} == {"reproduced"}, true
+    assert "reproduced" not in {row.verdict for row in false}, false
+    name = claim.__name__
+    assert (PICTURES / f"{name}.png").exists() and (PICTURES / f"{name}.csv").stat().st_size > 50
+
+
+def test_a_row_of_sizes_holds_only_if_each_of_its_models_does(tmp_path, monkeypatch):
+    """The largest model alone is without a crossing."""
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+
+    class Large(Sized):
+        def rate(self, name, task, temperature, share):
+            return (
+                np.full(P, 0.5)
+                if "size-1" in name
+                else super().rate(name, task, temperature, share)
+            )
+
+    weights, steps = claims_size.size(Large(tmp_path, False))
+    assert (weights.verdict, steps.verdict) == ("not reproduced", "reproduced")
+    assert "four times the weights" in weights.ours and "pretraining" not in weights.ours
+    assert "four times the pretraining" in steps.ours and "the weights" not in steps.ours
+    assert "crossing at k = None" in weights.ours and steps.ours.count("crossing at k = ") == 3
+
+
+def test_budgets_are_equal(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    trained = {}
+
+    class Recorded(Sized):
+        def train(self, script, name, **options):
+            trained[name] = (script, options)
+            return super().train(script, name, **options)
+
+    lab = Recorded(tmp_path, False)
+    claims_size.broad(lab)
+    claims_size.size(lab)
+    _, of_grpo = trained["countdown-grpo-s1"]
+    shared = {name: value for name, value in of_grpo.items() if name != "keep_every"}
+    for G in GROUPS:
+        script, found = trained[f"countdown-broad-{G}-s1"]
+        assert script is grpo
+        assert found | {"task": "countdown"} == shared | {
+            "group": G,
+            "problems": max(1, TOTAL // G),
+        }
+    for i, changes in enumerate(SIZES.values()):
+        script, found = trained[f"countdown-base-{i}-s1"]
+        assert script is pretrain and found == dict(task=["countdown"], seed=1) | changes
+        _, found = trained[f"countdown-size-{i}-s1"]
+        base = str(tmp_path / f"countdown-base-{i}-s1")
+        assert found | {"task": "countdown"} == shared | {"base": base, "task": "countdown"}
+
+
+def test_a_deeper_laboratory_has_its_own_samples(tmp_path):
+    lab = Sized(tmp_path, False)
+    more = lab.deeper(4)
+    assert (more.scale.problems, more.scale.samples) == (lab.scale.problems // 2, 64)
+    assert more.ks == [1, 2, 4, 8, 16, 32, 64] and lab.ks == [1, 2, 4, 8, 16]
+    assert more.sampled == "samples-64" != lab.sampled and more.runs == lab.runs
