@@ -4,7 +4,8 @@
     make paper SCALE=full                  three seeds, as RESULTS.md was made: a GPU, or a night
     python -m paper expansion resets       only these claims (they are in claims_*.py)
 
-Writes results/paper/, and RESULTS.md once all claims are done. A claim trains and samples the
+Writes results/paper/ and RESULTS.md, of one scale: that of another one stays until all claims are
+done. A claim trains and samples the
 models it needs, in runs/paper/<scale>/. What is finished is not done again, and what was
 interrupted is continued. A verdict follows from an interval, or from a rule that the claim states.
 
@@ -105,6 +106,8 @@ def report(done, claims, scale_name):
     verdicts = Counter(row.verdict for name in claims if name in done for row in done[name][1])
     counted = ", ".join(f"{n} {said}" for said, n in verdicts.most_common())
     lines = [*HEADER.splitlines(), "", f"Of {verdicts.total()} claims {counted}."]
+    if missing := [f"`{name}`" for name in claims if name not in done]:
+        lines += ["", *textwrap.wrap(f"Not tested yet at this scale: {', '.join(missing)}.", 100)]
     for name in (name for name in claims if name in done):
         lines += section(name, claims[name], *done[name], scale_name)
     return "\n".join(lines) + "\n"
@@ -208,15 +211,18 @@ def tested(wanted, names, done):
 
 
 def write_report(done, scale_name):
-    """RESULTS.md, from the claims in the directory `done`. It is written once all are done; until
-    then an earlier RESULTS.md stays.
+    """RESULTS.md, from the claims in the directory `done`. One of another scale stays until all
+    claims are done.
     """
     found = {name: read_claim(done, name) for name in CLAIMS}
-    if missing := [name for name, claim in found.items() if claim is None]:
+    missing = [name for name, claim in found.items() if claim is None]
+    other = RESULTS.exists() and f"--scale {scale_name}" not in RESULTS.read_text(encoding="utf-8")
+    if missing and other:
         command = f"`{Settings.command()} --scale {scale_name}`"
         print(f"\nwritten: {PICTURES}/")
         print(f"{RESULTS} follows when these are done too: {', '.join(missing)} ({command})")
         return
+    found = {name: claim for name, claim in found.items() if claim}
     RESULTS.write_text(report(found, CLAIMS, scale_name), encoding="utf-8")
     print(f"\nwritten: {RESULTS} and {PICTURES}/")
 

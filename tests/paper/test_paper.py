@@ -141,12 +141,16 @@ def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     claims = ["crossing", "search_tree"]
     monkeypatch.setattr(paper, "CLAIMS", {name: CLAIMS[name] for name in claims})
+    main([*TOY, "crossing"])
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "Not tested yet at this scale: `search_tree`." in text and "## " in text
     (tmp_path / "RESULTS.md").write_text("of another scale, and whole")
     main([*TOY, "crossing"])
     assert "RESULTS.md follows when these are done too: search_tree" in capsys.readouterr().out
     assert (tmp_path / "RESULTS.md").read_text() == "of another scale, and whole"
     main([*TOY, "search_tree"])
     text = (tmp_path / "RESULTS.md").read_text()
+    assert "Not tested yet" not in text
     for name in claims:
         assert (tmp_path / "results" / "paper" / f"{name}.png").stat().st_size > 5_000
         assert f"![{name}](results/paper/{name}.png)" in text
