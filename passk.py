@@ -161,7 +161,8 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
     return np.array(correct)
 
 
-def evaluate_runs(settings):
+def sample_runs(settings):
+    """Write samples.jsonl -> how many samples are correct {run: (problems,)}"""
     device, task, out = pick_device(settings.device), TASKS[settings.task], Path(settings.out)
     names, n = run_names(settings.runs), settings.samples
     models = [load_model(d, [task.name], device, settings.dtype)[0] for d in settings.runs]
@@ -178,7 +179,12 @@ def evaluate_runs(settings):
         os.replace(partial, out / "samples.jsonl")
     what = f"{len(problems)} held-out problems, {n} samples each"
     print(f"{what}, temperature {settings.temperature:g}; each completion: {out}/samples.jsonl")
-    report(counts, n, task.name, level_name(settings.level), out)
+    return counts
+
+
+def evaluate_runs(settings):
+    counts, level = sample_runs(settings), level_name(settings.level)
+    report(counts, settings.samples, settings.task, level, Path(settings.out))
 
 
 def read_files(settings):

@@ -260,8 +260,8 @@ def parts(lab):
     """
     steps, metrics, models = lab.scale.grpo_steps, {}, {}
     common = dict(
-        stages=["countdown"], steps=steps, problems=lab.scale.grpo_problems, beta=0.05, lr=1e-4,
-        patience=2, temperature=1.0, eval_every=max(1, steps // 12),
+        stages=["countdown"], steps=steps, problems=lab.scale.grpo_problems, beta=0.05, patience=2,
+        lr=lab.scale.lr / 2, temperature=1.0, eval_every=max(1, steps // 12),
     )  # fmt: skip
     for i, (label, options) in enumerate(PARTS.items()):
         for seed in lab.scale.seeds:

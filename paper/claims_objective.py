@@ -15,7 +15,6 @@ from support.plots import draw_with_band
 
 import numpy as np
 
-import grpo
 import passk
 from extras.limits import sampling_efficiency_gap
 from extras.samples import correct, has_ended, mean_entropy
@@ -245,7 +244,7 @@ def objective_elsewhere(lab):
 
 NSR = {
     "countdown": ("countdown", {}),
-    "countdown, lr / 10": ("countdown", dict(lr=grpo.Settings.lr / 10)),
+    "countdown, lr / 10": ("countdown", {}),
     "countdown, β = 0.1": ("countdown", dict(beta=0.1)),
     "countdown, from GRPO": ("countdown", {}),
     "order": ("order", {}),
@@ -267,6 +266,8 @@ def negative(lab):
         for seed, (start, rl) in lab.pairs(task).items():
             if label.endswith("GRPO"):
                 start, options = rl, options | dict(base=str(rl))
+            if label.endswith("lr / 10"):
+                options = options | dict(lr=lab.scale.lr / 10)
             punished = trained(lab, task, f"nsr-{i}", seed, algorithm="nsr", **options)
             models[seed] = [start, punished]
         of_start, of_nsr = lab.curves(models, task)

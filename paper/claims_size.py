@@ -24,23 +24,31 @@ from paper.lab import (
 )
 from verifiers import TASKS
 
-STEPS = TASKS["countdown"].pretrain_steps
-SIZES = {
-    "a quarter of the weights": dict(layers=2, width=96, heads=3),
-    "four times the weights": dict(layers=7, width=192, heads=6),
-    "a quarter of the pretraining": dict(steps=STEPS // 4),
-    "four times the pretraining": dict(steps=4 * STEPS),
-}
+SMALL = dict(layers=2, width=96, heads=3)  # 0.28 of the weights of the reference's blocks
+LARGE = {2: dict(layers=5, width=160, heads=5), 4: dict(layers=7, width=192, heads=6)}
+
+
+def sizes(times):
+    """{label: settings of pretrain.py} of two other models and two other bases. times: how much
+    larger the larger ones are than the reference
+    """
+    steps = TASKS["countdown"].pretrain_steps
+    return {
+        "a quarter of the weights": SMALL,
+        f"{times} times the weights": LARGE[times],
+        "a quarter of the pretraining": dict(steps=steps // 4),
+        f"{times} times the pretraining": dict(steps=times * steps),
+    }
 
 
 def size(lab):
     """The crossing stays: smaller and larger models, weaker and stronger bases (countdown)
 
-    A quarter and four times the weights of the reference, and of its steps of pretraining. RL has
-    the same budget everywhere.
+    A quarter of the weights of the reference and several times as many, and the same of its steps
+    of pretraining. RL has the same budget everywhere.
     """
     models = {"the reference": lab.pairs("countdown")}
-    for i, (label, options) in enumerate(SIZES.items()):
+    for i, (label, options) in enumerate(sizes(lab.scale.largest).items()):
         models[label] = {}
         for seed in lab.scale.seeds:
             options = options | lab.scale.pretraining

@@ -45,9 +45,13 @@ class Scale(NamedTuple):
     grpo_steps: int  # of GRPO and of each algorithm that it is compared with
     grpo_problems: int  # problems per rollout, with 16 completions each
     prorl_steps: int
+    lr: float = grpo.Settings.lr  # of GRPO and of all that it is compared with
     more_seeds: tuple = ()  # of the claim that compares objectives in pairs, besides `seeds`
     longer: int = 2  # the long runs of that claim have so many times `grpo_steps`
-    long_steps: int = 60  # of the run over five tasks
+    long_steps: int = 20  # of the run over five tasks
+    largest: int = (
+        2  # the largest model, and the longest pretraining, as multiples of the reference
+    )
     pretraining: dict = {}  # settings of pretrain.py that are not its defaults
 
 
@@ -63,7 +67,13 @@ SCALES = {
         pretraining=dict(steps=2, layers=1, width=16, heads=2),
     ),
     "quick": Scale(
-        seeds=(0,), problems=64, samples=128, grpo_steps=80, grpo_problems=32, prorl_steps=40
+        seeds=(0,),
+        problems=64,
+        samples=64,
+        grpo_steps=32,
+        grpo_problems=16,
+        prorl_steps=24,
+        lr=5e-4,
     ),
     "full": Scale(
         seeds=(0, 1, 2),
@@ -75,6 +85,7 @@ SCALES = {
         more_seeds=(3, 4),
         longer=4,
         long_steps=2000,
+        largest=4,
     ),
 }
 
@@ -193,9 +204,9 @@ class Lab:
         name += f"-{task}-{level_name(levels)}-T{temperature}-seed{seed}"
         name += f"-top-p-{top_p}" if top_p < 1 else ""
         out = self.runs / self.sampled / name
-        table, changed = out / "passk.csv", (directory / "checkpoint.pt").stat().st_mtime
+        file, changed = out / "samples.jsonl", (directory / "checkpoint.pt").stat().st_mtime
         with self.alone(name):
-            if not table.exists() or table.stat().st_mtime < changed:
+            if not file.exists() or file.stat().st_mtime < changed:
                 settings = passk.Settings(
                     runs=[str(directory)],
                     task=task,
@@ -209,8 +220,8 @@ class Lab:
                     dtype=self.dtype,
                     out=str(out),
                 )
-                passk.evaluate_runs(settings)
-        (rows,) = read_samples(out / "samples.jsonl", task, levels).values()
+                passk.sample_runs(settings)
+        (rows,) = read_samples(file, task, levels).values()
         if (len(rows), len(rows[0])) != (self.scale.problems, self.scale.samples):
             fail(f"{out} was sampled at another scale: remove it, or choose another --runs")
         return rows
@@ -254,7 +265,7 @@ class Lab:
             steps=steps,
             eval_every=steps // 2,
             problems=self.scale.grpo_problems,
-            lr=grpo.Settings.lr,
+            lr=self.scale.lr,
         )
 
     def steps_of_rl(self, task):

@@ -37,18 +37,17 @@ def sampled(lab, monkeypatch):
     """
     calls, size = [], []
 
-    def evaluate_runs(settings):
+    def sample_runs(settings):
         calls.append(settings)
         out = lab_module.Path(settings.out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "samples.jsonl").touch()
-        (out / "passk.csv").touch()
 
     def read_samples(path, task, levels):
         problems, n = size or (4, 8)
         return {"name": [[{"path": path, "levels": levels, "task": task}] * n] * problems}
 
-    monkeypatch.setattr(passk, "evaluate_runs", evaluate_runs)
+    monkeypatch.setattr(passk, "sample_runs", sample_runs)
     monkeypatch.setattr(lab_module, "read_samples", read_samples)
     for name in ("one", "one/step-10"):
         (lab.runs / name).mkdir(parents=True)
@@ -78,7 +77,7 @@ def test_samples_are_taken_again_only_if_the_run_is_newer(lab, sampled):
     lab.evaluate(run, "carry")
     lab.evaluate(run, "carry")
     assert len(sampled.calls) == 1
-    table = lab_module.Path(sampled.calls[0].out) / "passk.csv"
+    table = lab_module.Path(sampled.calls[0].out) / "samples.jsonl"
     os.utime(run / "checkpoint.pt", (table.stat().st_mtime + 10,) * 2)
     lab.evaluate(run, "carry")
     assert len(sampled.calls) == 2, "stale"

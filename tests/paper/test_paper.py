@@ -159,7 +159,7 @@ def test_claims_at_toy_size_and_nothing_is_done_twice(tmp_path, monkeypatch, cap
     capsys.readouterr()
     monkeypatch.setattr("pretrain.train", lambda settings: pytest.fail("trained again"))
     monkeypatch.setattr("grpo.train", lambda settings: pytest.fail("trained again"))
-    monkeypatch.setattr("passk.evaluate_runs", lambda settings: pytest.fail("sampled again"))
+    monkeypatch.setattr("passk.sample_runs", lambda settings: pytest.fail("sampled again"))
     main([*TOY, "crossing"])
     assert (tmp_path / "RESULTS.md").read_text() == text, "the other claims stay"
     main(TOY)

@@ -8,7 +8,7 @@ import pytest
 import grpo
 import pretrain
 from paper import claims_size
-from paper.claims_size import CLAIMS, GROUPS, SIZES
+from paper.claims_size import CLAIMS, GROUPS, sizes
 from paper.lab import PICTURES
 from tests.paper.test_claims import P, World
 
@@ -65,8 +65,8 @@ def test_a_row_of_sizes_holds_only_if_each_of_its_models_does(tmp_path, monkeypa
 
     weights, steps = claims_size.size(Large(tmp_path, False))
     assert (weights.verdict, steps.verdict) == ("not reproduced", "reproduced")
-    assert "four times the weights" in weights.ours and "pretraining" not in weights.ours
-    assert "four times the pretraining" in steps.ours and "the weights" not in steps.ours
+    assert "2 times the weights" in weights.ours and "pretraining" not in weights.ours
+    assert "2 times the pretraining" in steps.ours and "the weights" not in steps.ours
     assert "crossing at k = None" in weights.ours and steps.ours.count("crossing at k = ") == 3
 
 
@@ -92,7 +92,7 @@ def test_budgets_are_equal(tmp_path, monkeypatch):
             "group": G,
             "problems": max(1, TOTAL // G),
         }
-    for i, changes in enumerate(SIZES.values()):
+    for i, changes in enumerate(sizes(2).values()):
         script, found = trained[f"countdown-base-{i}-s1"]
         assert script is pretrain and found == dict(task=["countdown"], seed=1) | changes
         _, found = trained[f"countdown-size-{i}-s1"]
