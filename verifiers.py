@@ -7,6 +7,7 @@ calls `eval`, it never raises, and its time is nearly linear in the length of th
     task        problem -> answer                              what is wrong with demonstrations
     countdown   3 4 7 9=25: -> 9+4*(7-3)                       nothing: correct and diverse
     carry       347+586: -> 13 13 09                           four carries out of five are dropped
+    borrow      586-347: -> 19 03 02                           four borrows out of five are dropped
     order       28-11-4: -> 28-11=17,17-4=13                   one reading is too rare
     chain       5++-+: -> 6767                                 two steps out of five are random
     code        1>5,2>7,3>9: -> x*2+3                          one constant is off in one of five
@@ -203,12 +204,15 @@ class Carry(Task):
     pretrain_steps, size = 2000, (3, 96, 3)
     prompt_width = 2 * 12 + 2
     max_tokens = 3 * 12
-    dropped = 0.8
+    dropped, symbol = 0.8, "+"
 
     def sample(self, rng, level):
         a, b = (tuple(rng.randint(0 if i else 1, 9) for i in range(level)) for _ in "ab")
-        prompt = "".join(map(str, a)).rjust(12) + "+" + "".join(map(str, b)).rjust(12) + ":"
-        return self.problem(level, prompt, (a, b))
+        return self.ask(level, a, b)
+
+    def ask(self, level, a, b):
+        fields = ("".join(map(str, number)).rjust(12) for number in (a, b))
+        return self.problem(level, f"{self.symbol.join(fields)}:", (a, b))
 
     def demonstrate(self, problem, rng):
         columns, carry = [], 0
@@ -217,6 +221,31 @@ class Carry(Task):
                 carry = 0
             columns.append(f"{a + b + carry:02}")
             carry = (a + b + carry) // 10
+        return " ".join(columns)
+
+
+class Borrow(Carry):
+    """Subtract the smaller of two numbers from the larger. Write for each column, units first,
+    whether it borrows from the next one and the digit of the difference.
+
+    `586-347:` -> `19 03 02`: 16-7 = 9 borrows, 8-1-4 = 3, 5-3 = 2, so the answer is 239.
+    Demonstrations forget an incoming borrow as those of carry drop a carry.
+    """
+
+    name = "borrow"
+    symbol = "-"
+
+    def sample(self, rng, level):
+        return self.ask(level, *sorted(super().sample(rng, level).data, reverse=True))
+
+    def demonstrate(self, problem, rng):
+        columns, borrow = [], 0
+        for a, b in zip(*map(reversed, problem.data), strict=True):  # units first
+            if rng and borrow and rng.random() < self.dropped:
+                borrow = 0
+            left = a - borrow - b
+            borrow = int(left < 0)
+            columns.append(f"{borrow}{left % 10}")
         return " ".join(columns)
 
 
@@ -350,7 +379,7 @@ class Code(Task):
         return sum(passed) / len(passed)
 
 
-TASKS = {task.name: task for task in (Countdown(), Carry(), Order(), Chain(), Code())}
+TASKS = {task.name: task for task in (Countdown(), Carry(), Borrow(), Order(), Chain(), Code())}
 
 
 # --------------------------------------------------------------------------------------------------

@@ -25,6 +25,12 @@ WORDS = {
         "347+586 has the columns 7+6=13, 4+8+1=13 and 3+5+1=09.",
         "13 13 09",
     ),
+    "borrow": (
+        "Subtract {b} from {a} column by column, from the units to the left. For each column write "
+        "two digits: 1 if it borrows from the next column and 0 if not, then the digit of the "
+        "difference. For example, 586-347 has 16-7=9 with a borrow, 8-1-4=3 and 5-3=2.",
+        "19 03 02",
+    ),
     "order": (
         "Work out {prompt} one subtraction at a time. There are two readings: from the left, "
         "(28-11)-4, or from the right, 28-7 where 11-4=7. For some expressions the second is "
@@ -51,7 +57,7 @@ def values(problem: Problem):
     match problem.task:
         case "countdown":
             return {"numbers": ", ".join(map(str, data[0])), "target": data[1]}
-        case "carry":
+        case "carry" | "borrow":
             return {
                 name: "".join(map(str, digits)) for name, digits in zip("ab", data, strict=True)
             }

@@ -8,6 +8,7 @@ runs it.
 
 import shutil
 from contextlib import contextmanager
+from itertools import product
 
 from support.intervals import difference, interval
 from support.plots import draw_with_band
@@ -17,7 +18,19 @@ import numpy as np
 import pretrain
 import prorl
 from paper.claims_prorl import regime
-from paper.lab import PICTURES, judged, over, panels, ruled, save, show, with_ends, write
+from paper.lab import (
+    PICTURES,
+    curve_rows,
+    draw_pass_at_k,
+    judged,
+    over,
+    panels,
+    ruled,
+    save,
+    show,
+    with_ends,
+    write,
+)
 from verifiers import TASKS
 
 PLAIN = dict(resets=False, dynamic=False, eps_high=0.2)
@@ -240,6 +253,49 @@ def lengths(lab):
 
 
 # --------------------------------------------------------------------------------------------------
+# A task that RL never rewards
+
+SUMS = ("carry", "borrow")
+
+
+def transfer(lab):
+    """A task never trained on: RL on sums, tested on differences, and the reverse (carry, borrow)
+
+    The base has seen demonstrations of both, with the same flaw. ProRL runs through its stages on
+    one of them: 2-4, 2-6, 2-8, then 2-10 digits. The paper's example is boxnet, a task that is not
+    in the training of RL.
+    """
+    models = {}
+    for seed in lab.scale.seeds:
+        base = base_of_tasks(lab, SUMS, seed)
+        common = dict(base=str(base), seed=seed, steps=lab.scale.prorl_steps)
+        models[seed] = [base]
+        for task in SUMS:
+            stages = [f"{task}:2-{digits}@{3 * digits}" for digits in (4, 6, 8, 10)]
+            name = f"{'-'.join(SUMS)}-prorl-{task}-s{seed}"
+            models[seed].append(lab.train(prorl, name, stages=stages, **common))
+    names, levels = ("base", *(f"RL on {task}" for task in SUMS)), (6, 12)
+    figure, all_axes = panels(4, figsize=(16, 3.8), sharey=True)
+    curves = {}
+    for axes, (task, level) in zip(all_axes, product(SUMS, levels), strict=True):
+        found = lab.curves(models, task, (level,))
+        curves[task, level] = dict(zip(names, found, strict=True))
+        draw_pass_at_k(axes, f"{task}, {level} digits", lab.ks, curves[task, level])
+    rows = [row for (t, n), of in curves.items() for row in curve_rows(lab.ks, of, t, n)]
+    write("transfer", ["task", "digits", "model", "k", "pass_at_k", "low", "high"], rows)
+    save(figure, "transfer")
+    lines = []
+    for trained, tested in (SUMS, SUMS[::-1]):
+        of = curves[tested, 12]
+        gains, own = (difference(of[f"RL on {task}"], of["base"]) for task in (trained, tested))
+        for k, i in ((1, 0), (lab.ks[-1], -1)):
+            claim = f"RL on {trained}, tested on {tested}, 12 digits: pass@{k}, RL − base"
+            more = f"; RL on {tested} itself {show(*own[:, i])}"
+            lines.append(judged("Figure 5", claim, "above 0", gains[:, i], +1, more))
+    return lines
+
+
+# --------------------------------------------------------------------------------------------------
 # What keeps the entropy up
 
 PARTS = {
@@ -307,4 +363,4 @@ def parts(lab):
     ]
 
 
-CLAIMS = (prolonged, lengths, parts)
+CLAIMS = (prolonged, lengths, transfer, parts)

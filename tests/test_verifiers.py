@@ -269,7 +269,7 @@ def test_solve_is_always_the_same():
 
 
 # --------------------------------------------------------------------------------------------------
-# carry, order, chain, code
+# carry, borrow, order, chain, code
 
 
 @pytest.mark.parametrize(
@@ -278,6 +278,9 @@ def test_solve_is_always_the_same():
         ("carry", ((3, 4, 7), (5, 8, 6)), "13 13 09",
          ["13 12 08", "13 13 9", "09 13 13", "13 13 09 ", "933", ""]),
         ("carry", ((9, 9), (0, 1)), "10 10", ["10 09", "100"]),
+        ("borrow", ((5, 8, 6), (3, 4, 7)), "19 03 02",
+         ["19 04 02", "9 3 2", "02 03 19", "19 03 02 ", "239", ""]),
+        ("borrow", ((1, 0, 0), (0, 0, 1)), "19 19 00", ["19 09 00", "99"]),
         ("order", ((84, 31, 12), True), "84-31=53,53-12=41",
          ["31-12=19,84-19=65", "84-31=53", "41"]),
         ("order", ((84, 31, 12), False), "31-12=19,84-19=65", ["84-31=53,53-12=41"]),
@@ -306,6 +309,7 @@ def test_code_pays_the_share_of_hidden_tests():
         ("order", 4, 0.15 * 0.8 + 0.85 * 0.2),
         ("chain", 2, 1 - (0.6 + 0.4 / 10) ** 2),
         ("carry", 2, 0.45 * 0.8),  # a carry out of the units, dropped
+        ("borrow", 2, 0.45 * 8 / 9 * 0.8),  # a borrow of the units, where the tens differ, dropped
         ("code", 4, 0.165),  # 0.2, less where there is no constant and where 1 or 9 stays
     ],
 )
@@ -336,6 +340,33 @@ def test_a_dropped_carry_is_lost():
     assert carry.demonstrate(problem, Scripted([0.0])) == "10 09 09"
     assert carry.demonstrate(problem, Scripted([0.9, 0.0])) == "10 10 09"
     assert carry.demonstrate(problem, Scripted([0.9, 0.9])) == "10 10 10"
+
+
+def test_a_dropped_borrow_is_forgotten():
+    borrow = TASKS["borrow"]
+    problem = Problem("borrow", 3, "", ((1, 0, 0), (0, 0, 1)))
+    assert borrow.demonstrate(problem, Scripted([0.0])) == "19 00 01"
+    assert borrow.demonstrate(problem, Scripted([0.9, 0.0])) == "19 19 01"
+    assert borrow.demonstrate(problem, Scripted([0.9, 0.9])) == "19 19 00"
+
+
+def test_columns_of_borrow_are_those_of_python_s_difference():
+    """The digits are those of a − b. A column borrows where the lower part of a is smaller."""
+    rng, borrows = random.Random(5), Counter()
+    for level in (2, 5, 12):
+        for _ in range(300):
+            problem = TASKS["borrow"].sample(rng, level)
+            a, b = (int("".join(map(str, number))) for number in problem.data)
+            assert a >= b and problem.prompt == f"{a:>12}-{b:>12}:"
+            columns = []
+            for i in range(level):
+                lower = 10 ** (i + 1)
+                borrows[a % lower < b % lower] += 1
+                columns.append(f"{int(a % lower < b % lower)}{(a - b) // 10**i % 10}")
+            assert TASKS["borrow"].verify(problem, " ".join(columns)) == 1
+            worse = [*columns[:-1], f"{9 - int(columns[-1]):02}"]
+            assert TASKS["borrow"].verify(problem, " ".join(worse)) == 0
+    assert min(borrows.values()) > 1000
 
 
 def test_a_random_digit_of_chain_is_counted_on_from():

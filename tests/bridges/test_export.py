@@ -33,7 +33,7 @@ def test_the_parts_of_a_row_are_of_one_problem(task, tmp_path):
         assert grade(f"<answer>{row['answer']}</answer>", row["ground_truth"]) == 1
         given = "".join(c for c in problem.prompt if c.isdigit())
         assert not Counter(given) - Counter(c for c in row["prompt"] if c.isdigit())
-        assert row["answer"] not in row["prompt"] or task == "chain"
+        assert row["answer"] not in row["prompt"] or task in ("chain", "borrow")
 
 
 def test_the_words_of_a_problem_by_hand():
@@ -43,6 +43,7 @@ def test_the_words_of_a_problem_by_hand():
     countdown = said("countdown", 3, "2 3 7=17:", ((2, 3, 7), 17))
     assert "number 17 with the numbers 2, 3, 7." in countdown
     assert "Add 347 and 586 column" in said("carry", 3, "347+586:", ((3, 4, 7), (5, 8, 6)))
+    assert "Subtract 347 from 586 column" in said("borrow", 3, "", ((5, 8, 6), (3, 4, 7)))
     order = said("order", 3, "28-11-4:", ((28, 11, 4), True))
     assert "Work out 28-11-4 one" in order and order == said("order", 3, "28-11-4:", ((), False))
     assert "Start at 5. For each + in ++-+ " in said("chain", 4, "5++-+:", (5, "++-+"))
@@ -56,6 +57,7 @@ def test_the_example_of_the_form_has_the_form_of_the_task():
     of = {
         "countdown": ((2, 3, 5, 8), 33),
         "carry": ((3, 4, 7), (5, 8, 6)),
+        "borrow": ((5, 8, 6), (3, 4, 7)),
         "order": ((28, 11, 4), True),
         "chain": (5, "++-+"),
         "code": ("3+x*2",),

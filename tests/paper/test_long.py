@@ -38,6 +38,8 @@ class Long(World):
     def rate(self, name, task, temperature, share):
         if "parts" in name:
             return np.full(P, 0.5)
+        if name.startswith("carry-borrow") and "-prorl-" in name:
+            return np.full(P, 0.0 if self.swapped else 0.7)
         if "without" in name:
             return np.full(P, 0.9 if self.swapped else 0.3)
         if name.split("-")[-2] == "base":
