@@ -240,7 +240,7 @@ class Borrow(Carry):
 
     def demonstrate(self, problem, rng):
         columns, borrow = [], 0
-        for a, b in zip(*map(reversed, problem.data), strict=True):  # units first
+        for a, b in list(zip(*problem.data, strict=True))[::-1]:  # units first
             if rng and borrow and rng.random() < self.dropped:
                 borrow = 0
             left = a - borrow - b
