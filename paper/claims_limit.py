@@ -32,6 +32,7 @@ from paper.lab import (
     judged,
     over,
     panels,
+    power,
     ruled,
     save,
     save_curves,
@@ -313,14 +314,18 @@ def draw_gaps(ks, curves, gaps):
 
 
 def rollouts(lab):
-    """More completions per problem keep a little more of pass@128; a KL costs some (countdown)"""
+    """More completions per problem keep a little more of pass@128; a KL costs some (countdown)
+
+    Five seeds at full scale, because the differences are small.
+    """
     variants = {
         "G = 8": dict(group=8),
         "G = 32": dict(group=32),
         "β = 0.04": dict(beta=0.04),
         "β = 0.001": dict(beta=0.001),
     }
-    models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
+    seeds = (*lab.scale.seeds, *lab.scale.more_seeds)
+    models = {seed: [*lab.base_and_rl("countdown", seed)] for seed in seeds}
     for seed, of_seed in models.items():
         for i, options in enumerate(variants.values()):
             options = options | lab.budget("countdown", seed)
@@ -336,8 +341,22 @@ def rollouts(lab):
     )
     where, k = "Figure 16", lab.ks[j]
     return [
-        judged(where, f"pass@{k} of G = 32 − of G = 8", "somewhat above 0", more, +1),
-        judged(where, f"pass@{k} with a KL (β = 0.001) − without", "below 0", kl, -1),
+        judged(
+            where,
+            f"pass@{k} of G = 32 − of G = 8",
+            "somewhat above 0",
+            more,
+            +1,
+            power(more, len(seeds)),
+        ),
+        judged(
+            where,
+            f"pass@{k} with a KL (β = 0.001) − without",
+            "below 0",
+            kl,
+            -1,
+            power(kl, len(seeds)),
+        ),
         judged(
             where,
             f"pass@{k} with a stronger KL (GRPO's β = 0.04) − without",

@@ -9,6 +9,7 @@ S seeds, P problems, K values of k (`lab.ks`): a curve is (S, P, K).
 
 import copy
 import csv
+import math
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -46,7 +47,7 @@ class Scale(NamedTuple):
     grpo_problems: int  # problems per rollout, with 16 completions each
     prorl_steps: int
     lr: float = grpo.Settings.lr  # of GRPO and of all that it is compared with
-    more_seeds: tuple = ()  # of the claim that compares objectives in pairs, besides `seeds`
+    more_seeds: tuple = ()  # of small differences, besides `seeds`
     longer: int = 2  # the long runs of that claim have so many times `grpo_steps`
     long_steps: int = 20  # of the run over five tasks
     largest: int = (
@@ -128,6 +129,17 @@ def judged(where, claim, theirs, found, expected, more="", **form):
         ours=show(*found, **form) + more,
         verdict=verdict(*found[1:], expected),
     )
+
+
+def power(found, seeds):
+    """`; about 12 seeds would decide` for an interval that contains 0, if its width fell as
+    1/√seeds. found: the interval, of so many seeds
+    """
+    mean, low, high = found
+    if not low <= 0 <= high or mean == 0:
+        return ""
+    end = low if mean > 0 else high  # the end beyond 0
+    return f"; about {math.ceil(seeds * ((mean - end) / mean) ** 2)} seeds would decide"
 
 
 def ruled(where, claim, theirs, ours, holds):

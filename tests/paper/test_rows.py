@@ -465,6 +465,17 @@ ROLLOUTS = [
 ]
 
 
+def power(found):
+    """The seeds at which the end beyond 0 reaches 0: the margin is that of two seeds."""
+    mean, low, high = found
+    if low > 0 or high < 0 or mean == 0:
+        return ""
+    margin = mean - low if mean > 0 else high - mean
+    n = math.ceil(len(SEEDS) * margin**2 / mean**2)
+    assert margin * (len(SEEDS) / n) ** 0.5 <= abs(mean) * (1 + 1e-9)
+    return f"; about {n} seeds would decide"
+
+
 @pytest.mark.parametrize("n", range(len(ROLLOUTS)))
 def test_the_rows_of_rollouts(n, written, tmp_path):
     world = Known(tmp_path, n, ROLLOUTS[n])
@@ -477,8 +488,8 @@ def test_the_rows_of_rollouts(n, written, tmp_path):
     strong, strong_at_1 = (gain(p["β = 0.04", k], usual[k]) for k in (128, 1))
     with_gap = f"{text(strong)}; and in pass@1 {text(strong_at_1)}"
     assert found == [
-        ("pass@128 of G = 32 − of G = 8", text(more), said(more, +1)),
-        ("pass@128 with a KL (β = 0.001) − without", text(weak), said(weak, -1)),
+        ("pass@128 of G = 32 − of G = 8", text(more) + power(more), said(more, +1)),
+        ("pass@128 with a KL (β = 0.001) − without", text(weak) + power(weak), said(weak, -1)),
         ("pass@128 with a stronger KL (GRPO's β = 0.04) − without", with_gap, said(strong, -1)),
         (
             "pass@1 with a KL (β = 0.001) − without: within ±.03",
