@@ -51,7 +51,7 @@ class Settings(RunSettings):
     script = "extras.exchange"
     level: tuple | None = level_option()
     base: str | None = pretrain.base_option("run to start from")
-    steps: int = option(300, "optimizer steps", low=1)
+    steps: int = option(600, "optimizer steps", low=1)
     batch: int = option(8, "demonstrations per step, after each number of attempts", low=1)
     lr: float = option(0.01, "peak learning rate of Muon; AdamW has a third of it", above=0)
     eval_every: int = option(100, "steps between evaluations", low=1)
@@ -110,8 +110,8 @@ def sample_exchanges(model, problems, G, turns, temperature=1.0, generator=None)
             prompts=contexts,
         )  # fmt: skip
         attempt = slice(start, start + batch.mask.shape[-1])
-        for whole, part in zip((tokens, mask, logp), (batch.completions, batch.mask, batch.logp)):
-            whole[going, attempt] = part[:, 0]
+        tokens[going, attempt] = batch.completions[:, 0]
+        mask[going, attempt], logp[going, attempt] = batch.mask[:, 0], batch.logp[:, 0]
         rewards[going], ended[going] = batch.rewards[:, 0], batch.ended[:, 0]
 
         tried = zip(some, batch.texts, ended[going].tolist(), strict=True)

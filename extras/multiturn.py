@@ -81,9 +81,7 @@ def train(settings):
             policy, problems, settings.group, settings.turns, settings.temperature
         )
         rewards = training_reward(batch)
-        metrics = grpo.policy_step(
-            policy, reference, optimizer, batch, rewards, algorithm, of_grpo
-        )
+        metrics = grpo.policy_step(policy, reference, optimizer, batch, rewards, algorithm, of_grpo)
         metrics["held_out_solved"] = None
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             metrics["held_out_solved"] = solved(policy, test, settings.turns)
