@@ -411,6 +411,8 @@ SOURCES = {
     "prorl.py": ("base",),
     "extras.critic": ("base",),
     "extras.distill": ("base", "teacher"),
+    "extras.exchange": ("base",),
+    "extras.multiturn": ("base",),
 }
 
 
