@@ -32,7 +32,6 @@ from support.tokenizer import EOS, PAD, encode
 import torch
 
 import pretrain
-from model import GPT, set_compute_dtype
 from rollout import Rollout, encode_prompts, sample_completions, sample_lines
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem
 
@@ -182,17 +181,15 @@ def write_demonstrations(levels, n, earlier, rng):
 # Training
 
 
-def with_room(base):
-    """The base with a context that has room for an exchange. The positions of each turn begin as
+def make_room(model):
+    """A longer context for the model: room for an exchange. The positions of each turn begin as
     copies of those of the first.
     """
-    P, weights = COUNTDOWN.prompt_width, base.state_dict()
-    i = torch.arange(P + TURNS * TURN, device=base.head.weight.device)
-    first = torch.where(i < P, i, P + (i - P) % TURN)
-    name = "position_embedding.weight"
-    model = GPT(**base.config | {"context": len(i)}).to(i.device)
-    model.load_state_dict(weights | {name: weights[name][first]})
-    set_compute_dtype(model, str(base.compute_dtype).removeprefix("torch."))
+    P, old = COUNTDOWN.prompt_width, model.position_embedding.weight.detach()
+    i = torch.arange(P + TURNS * TURN, device=old.device)
+    of_first_turn = torch.where(i < P, i, P + (i - P) % TURN)
+    model.position_embedding = torch.nn.Embedding.from_pretrained(old[of_first_turn], freeze=False)
+    model.config["context"] = len(i)
     return model
 
 
@@ -201,7 +198,7 @@ def train(settings):
     device, levels = pick_device(settings.device), settings.level
     test = held_out_problems(COUNTDOWN, levels, 128)
     base, tasks = pretrain.starting_point({"countdown": levels}, settings, saved, device)
-    model = with_room(base)
+    model = make_room(base)  # a resumed run then loads its own positions
     optimizer = MuonAndAdamW(*model.matrices_and_rest())
     about = {"tasks": tasks, "model_config": model.config}
     run = Run(settings, saved, about, model=model, optimizer=optimizer)

@@ -31,8 +31,8 @@ from extras.exchange import (
     TURN,
     TURNS,
     feedback,
+    make_room,
     sample_exchanges,
-    with_room,
     write_demonstrations,
     wrong_attempt,
 )
@@ -241,7 +241,7 @@ def test_log_probs_of_sampling_are_those_of_the_update(policy, batch):
 
 def test_the_reward_is_whether_any_attempt_is_right(learnt):
     """Of a base that solves some problems, by a loop over the texts and Python's own parser."""
-    model = with_room(load_model(learnt, ["countdown"], torch.device("cpu"))[0])
+    model = make_room(load_model(learnt, ["countdown"], torch.device("cpu"))[0])
     asked = problems(24, (3,))
     torch.manual_seed(0)
     found = sample_exchanges(model, asked, 4, TURNS)
@@ -381,14 +381,15 @@ def test_a_solution_does_not_depend_on_the_attempts_before_it(monkeypatch):
     np.testing.assert_allclose(shares[2], shares[0], atol=0.08)
 
 
-def test_a_base_with_room_is_the_same_base():
+def test_a_base_make_room_is_the_same_base():
     """Up to the first feedback. The positions of each turn begin as those of the first."""
     torch.manual_seed(0)
     base = noisy(GPT(layers=1, width=8, heads=2, context=64).double())
-    wide = with_room(base)
+    wide = make_room(copy.deepcopy(base))
     tokens = torch.randint(0, VOCAB_SIZE, (3, P + TURN))
     assert torch.equal(base(tokens), wide(tokens))
-    assert wide.config["context"] == P + TURNS * TURN
+    assert wide.config["context"] == P + TURNS * TURN and base.config["context"] == 64
+    assert all(p.requires_grad for p in wide.parameters())
     turns = wide.position_embedding.weight[P:].unflatten(0, (TURNS, TURN))
     assert torch.equal(turns, base.position_embedding.weight[P : P + TURN].expand_as(turns))
 
@@ -417,13 +418,14 @@ def test_solved_exchanges_are_counted_by_problem(monkeypatch):
     assert solved_exchanges(torch.nn.Linear(1, 1), two, 2, turns=2).tolist() == [1, 1]
 
 
-def test_an_evaluation_has_its_own_random_numbers(policy):
-    before = torch.get_rng_state()
-    one, same, other = (
-        solved_exchanges(policy, problems(8), 4, 2, seed) is not None and torch.get_rng_state()
-        for seed in (0, 0, 1)
-    )
-    assert all(torch.equal(before, state) for state in (one, same, other))
+def test_an_evaluation_has_its_own_random_numbers(policy, monkeypatch):
+    """They depend on the seed alone, and the random state of a run is not touched."""
+    monkeypatch.setattr(Countdown, "verify", lambda *args: float(len(args[-1]) % 3 == 0))
+    before, found = torch.get_rng_state(), []
+    for seed in (0, 0, 1):
+        found.append(solved_exchanges(policy, problems(12), 6, 2, seed).tolist())
+        assert torch.equal(before, torch.get_rng_state())
+    assert found[0] == found[1] != found[2]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -438,7 +440,7 @@ KILLED = ["--steps", "6", "--save-every", "2"]
 @pytest.fixture(scope="module")
 def taught(learnt, tmp_path_factory):
     directory = tmp_path_factory.mktemp("runs") / "exchange"
-    exchange.main(words([*TOY_TAUGHT, "--steps", "60", "--base", learnt, "--run", directory]))
+    exchange.main(words([*TOY_TAUGHT, "--steps", "20", "--base", learnt, "--run", directory]))
     return directory
 
 
