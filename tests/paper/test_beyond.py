@@ -14,16 +14,17 @@ from paper import claims_beyond
 from paper.__main__ import main
 from paper.claims_beyond import CLAIMS, runs_of
 from paper.lab import PICTURES, SCALES
-from tests.paper.test_claims import P, SCALE, World
+from tests.paper.test_claims import SCALE, P, World
 
-# How often an exchange is solved: {(model, turns): in the true world, in the false one}. In the true
-# one the base does as well with four single answers: 1 − 0.8⁴ = 0.59.
-RATES = {
-    ("exchange", 1): (0.2, 0.05),
-    ("exchange", TURNS): (0.55, 0.9),
-    ("single-turn", 1): (0.25, 0.6),
-    ("multi-turn", TURNS): (0.95, 0.3),
-    ("multi-turn", 1): (0.2, 0.3),
+# {(model, turns): in the true world, in the false one}: how often an exchange is solved, and the
+# share of problems that are solved at all. In the true world the base does as well with four single
+# answers as in an exchange: 1 − 0.8⁴ = 0.59.
+WORLDS = {
+    ("exchange", 1): ((0.2, 0.7), (0.05, 0.7)),
+    ("exchange", TURNS): ((0.55, 0.7), (0.9, 0.9)),
+    ("single-turn", 1): ((0.25, 0.5), (0.6, 0.9)),
+    ("multi-turn", TURNS): ((0.95, 0.9), (0.3, 0.5)),
+    ("multi-turn", 1): ((0.2, 0.7), (0.3, 0.7)),
 }
 
 
@@ -34,8 +35,8 @@ def verdicts(tmp_path, monkeypatch):
     def count_solved(lab, run, n, turns, seed):
         name = run.name.removeprefix("countdown-").rpartition("-")[0]
         rng = np.random.default_rng([seed, len(name), turns])
-        few = rng.random(P) < 0.7  # the others are never solved
-        return rng.binomial(n, RATES[name, turns][lab.swapped], P) * few
+        rate, share = WORLDS[name, turns][lab.swapped]
+        return rng.binomial(n, rate, P) * (np.arange(P) < share * P)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(claims_beyond, "count_solved", count_solved)
