@@ -152,7 +152,7 @@ def wrong_attempt(problem, rng):
         text = COUNTDOWN.demonstrate(other, rng)
         if rng.random() < WRONG_NUMBERS:
             text = text.replace(str(rng.choice(numbers)), str(rng.randint(1, 9)), 1)
-        if not COUNTDOWN.verify(problem, text):
+        if COUNTDOWN.verify(problem, text) < 1:
             return text
 
 
