@@ -83,23 +83,25 @@ def concatenate(rollouts, dim=0):
 
 
 def sample_completions(
-    model, task, problems, G, temperature=1.0, top_p=1.0, generator=None, max_tokens=None
-):
+    model, task, problems, G, temperature=1.0, top_p=1.0, generator=None, max_tokens=None,
+    prompts=None,
+):  # fmt: skip
     """Sample G completions of each of B problems and verify them -> `Rollout`
 
-    max_tokens: the length of the longest completion; None for the task's own.
+    max_tokens: the length of the longest completion; None for the task's own. prompts (B, P): what
+    the model reads; None for the prompts of the problems.
     """
     device, max_tokens = next(model.parameters()).device, max_tokens or task.max_tokens
     rows = ROWS_AT_ONCE[device.type]  # memory is bounded, whatever B and G are
-    at_once, parts, mine = max(1, rows // G), [], share(problems)
+    prompts = encode_prompts(task, problems, device) if prompts is None else prompts
+    at_once, parts, mine, read = max(1, rows // G), [], share(problems), share(prompts)
     generator = own_stream(generator, device)
     for i in range(0, len(mine), at_once):
-        some, groups = mine[i : i + at_once], []
-        prompts = encode_prompts(task, some, device)
+        some, x, groups = mine[i : i + at_once], read[i : i + at_once], []
         for g in range(0, G, rows):
             size = min(rows, G - g)
-            s = sample_tokens(model, prompts, size, max_tokens, temperature, top_p, generator)
-            groups.append(verify_samples(task, some, prompts, s))
+            s = sample_tokens(model, x, size, max_tokens, temperature, top_p, generator)
+            groups.append(verify_samples(task, some, x, s))
         parts.append(concatenate(groups, dim=1))
     return concatenate(collected(parts, device))
 

@@ -25,12 +25,19 @@ from support import settings
 from support.files import make_directory
 from support.settings import fail, from_command_line, option
 
-from paper import claims_limit, claims_long, claims_objective, claims_prorl, claims_size
+from paper import (
+    claims_beyond,
+    claims_limit,
+    claims_long,
+    claims_objective,
+    claims_prorl,
+    claims_size,
+)
 from paper.lab import PICTURES, SCALES, Lab, Row, Scale, with_one_thread
 from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
-FILES = (claims_limit, claims_objective, claims_prorl, claims_size, claims_long)
+FILES = (claims_limit, claims_objective, claims_prorl, claims_size, claims_long, claims_beyond)
 OF_FILES = [file.CLAIMS for file in FILES]
 CLAIMS = {claim.__name__: claim for claim in chain(*OF_FILES)}
 HEADER = """\

@@ -126,7 +126,7 @@ def another_value(one):
     elif kind(one) is str:
         value = "runs/another"
     elif kind(one) is int:
-        value = 8 if first is None else first + 1
+        value = 8 if first is None else first - 1 if first == about["high"] else first + 1
     else:
         low = about["low"] if about["low"] is not None else about["above"]
         value = first / 2 if first else low + 0.25

@@ -65,6 +65,10 @@ TOYS = {
     "passk.py": dict(problems=4, samples=8, **LEVEL),
     "extras.critic": LEVEL | ROLLOUT,
     "extras.distill": dict(solutions=12, batch=4, group=8, eval_every=4, **LEVEL, **SAVING),
+    "extras.exchange": dict(batch=2, lr=1e-3, eval_every=4, **LEVEL, **SAVING),
+    "extras.multiturn": dict(
+        turns=2, problems=6, group=6, lr=1e-3, eval_every=4, **LEVEL, **SAVING
+    ),
     "extras.overoptimisation": dict(betas=[0.0, 0.5], steps=4, problems=4, **LEVEL),
     "extras.explain": dict(device="cpu"),
     "extras.limits": LEVEL,
@@ -249,6 +253,8 @@ class Lab:
         if script == "ppo.py":
             return dict(base=self.path("base"), reward_model=self.path("no reward model"))
         if script in ("grpo.py", "prorl.py", "reward_model.py", "extras.critic"):
+            return dict(base=self.path("base"))
+        if script in ("extras.exchange", "extras.multiturn"):  # the base has room for two attempts
             return dict(base=self.path("base"))
         if script == "extras.distill":
             return dict(base=self.path("base"), teacher=self.path("other"))

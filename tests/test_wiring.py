@@ -11,6 +11,7 @@ import io
 import itertools
 import json
 import math
+import re
 from dataclasses import fields
 from types import SimpleNamespace
 from unittest import mock
@@ -54,7 +55,7 @@ import ppo
 import pretrain
 import prorl
 import rollout
-from extras import overoptimisation
+from extras import exchange, overoptimisation
 from model import load_model
 from reward_model import RewardModel
 from rollout import completion_logp
@@ -281,7 +282,7 @@ def steps_between_validations(row):
         assert equal(evaluations(record)[-1].weights, checkpoint(record.directory)["model"])
 
 
-@says("base", *RL)
+@says("base", *RL, "extras.multiturn")
 def the_policy_and_the_reference_start_from_it(row):
     for name in ("base", "other"):
         record = row(base=row.lab.path(name))
@@ -325,6 +326,7 @@ def what_is_asked(row):
 
 
 @says("level", "ppo.py", "grpo.py", "reward_model.py", "extras.critic", "extras.distill")
+@says("level", "extras.multiturn")
 def how_difficult(row):
     for level in ((3,), (3, 4)):
         record = row(level=level)
@@ -348,7 +350,7 @@ def completions_of_a_problem(row):
         assert {s.batch.rewards.shape[1] for s in rollouts(row(group=n))} == {n}
 
 
-@says("temperature", *RL)
+@says("temperature", *RL, "extras.multiturn")
 def of_sampling_and_of_the_log_probs(row):
     """At the first step the policy is the reference and π_old, so the ratio is 1 and the KL 0."""
     base = load_model(row.lab.directory / "base", [], CPU)[0]
@@ -399,7 +401,7 @@ def optimizer_steps_of_a_pass(row):
         assert math.isfinite(numbers(record, means)[0])
 
 
-@says("lr", "grpo.py", "prorl.py")
+@says("lr", "grpo.py", "prorl.py", "extras.multiturn")
 def the_first_step_is_as_long(row):
     """The rollout and the gradient are the same. The step is AdamW's, without weight decay."""
     usual, changed = row(lr=1e-3), row(lr=2e-3)
@@ -426,7 +428,7 @@ def the_peak_of_the_schedule(row):
         assert record.steps[0].groups[0]["betas"] == second
 
 
-@says("lr", "pretrain.py", "extras.critic")
+@says("lr", "pretrain.py", "extras.critic", "extras.exchange")
 def the_peak_of_the_schedule_of_muon(row):
     for lr in (1e-3, 2e-3):
         record = row(lr=lr)
@@ -1167,6 +1169,82 @@ def distinct_and_correct(row):
         for prompt, text in set(pairs):
             problem = countdown_problem(prompt)
             assert not is_held_out(problem) and judge(text) == 1
+
+
+# --------------------------------------------------------------------------------------------------
+# extras.exchange and extras.multiturn
+
+
+@says("eval_every", "extras.exchange", "extras.multiturn")
+def steps_between_evaluations_of_exchanges(row):
+    """Four exchanges with each held-out problem: the share with a right attempt."""
+    for n, evaluated in ((2, [1, 3]), (3, [2, 3]), (1, [0, 1, 2, 3])):
+        record = row(eval_every=n)
+        found = numbers(record, "held_out_solved")
+        assert [i for i, x in enumerate(found) if x is not None] == evaluated
+        for step in evaluated:
+            turns = [s for s in evaluations(record) if s.step == step]
+            assert len(turns[0].problems) == 12 * 4
+            assert all(s.model is record.run.tracked["model"] for s in turns)
+            assert all(is_held_out(p) and p.level == 3 for s in turns for p in s.problems)
+            share = sum(s.batch.correct.sum().item() for s in turns) / len(turns[0].problems)
+            assert found[step] == pytest.approx(share, abs=1e-5)
+        lines = (record.directory / "samples.txt").read_text().splitlines()
+        assert sorted({int(line.split()[1]) for line in lines}) == evaluated
+        assert all(re.search(r": .*=(-?\d+|x):  reward [\d.]+$", line) for line in lines)
+
+
+@says("base", "extras.exchange")
+def the_base_that_is_taught(row):
+    for name in ("base", "other"):
+        start = dict(row(base=row.lab.path(name)).start["model"])
+        weights = dict(checkpoint(row.lab.directory / name)["model"])
+        longer, shorter = (w.pop("position_embedding.weight") for w in (start, weights))
+        assert equal(start, weights)
+        first = TASKS["countdown"].prompt_width + exchange.TURN
+        assert torch.equal(longer[:first], shorter[:first])
+
+
+@says("level", "extras.exchange")
+def how_difficult_the_exchanges_are(row):
+    for level in ((3,), (3, 4)):
+        record = row(level=level, batch=4)
+        assert {level_of(prompt) for prompt, _ in corpus_of(record)} == set(level)
+        assert {p.level for s in evaluations(record) for p in s.problems} == set(level)
+
+
+@says("batch", "extras.exchange")
+def rows_after_each_number_of_attempts(row):
+    for n in (2, 5):
+        read = [r.prompts.shape for r in lessons(row(batch=n))]
+        first = TASKS["countdown"].prompt_width
+        assert read == [(n, first + m * exchange.TURN) for m in range(exchange.TURNS)] * 4
+
+
+@says("turns", "extras.multiturn")
+def attempts_of_an_exchange(row):
+    for n in (1, 2):
+        record = row(turns=n)
+        first = [s.batch.prompts.shape[1] for s in rollouts(record) if s.step == 0]
+        width = TASKS["countdown"].prompt_width
+        assert first == [width + m * exchange.TURN for m in range(n)]
+        assert {s.max_tokens for s in record.sampled} == {exchange.ATTEMPT}
+        assert f"held-out exchanges of {n} solved" in record.printed.getvalue()
+
+
+@says("problems", "extras.multiturn")
+@says("group", "extras.multiturn")
+def exchanges_of_a_rollout(row):
+    """Each problem has a group of exchanges, which share nothing but the problem."""
+    for problems, group in ((6, 6), (5, 3)):
+        record = row(problems=problems, group=group)
+        for step in range(4):
+            first = next(s for s in rollouts(record) if s.step == step)
+            assert len(first.problems) == problems * group
+            names = [p.prompt for p in first.problems]
+            assert names == [name for name in names[::group] for _ in range(group)]
+        learnt = [r.completions.shape[1] for r in lessons(record)]
+        assert set(learnt) == {group}
 
 
 # --------------------------------------------------------------------------------------------------

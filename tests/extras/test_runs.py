@@ -24,7 +24,7 @@ import grpo
 import passk
 import ppo
 import reward_model
-from extras import critic, distill, explain, limits, overoptimisation
+from extras import critic, distill, exchange, explain, limits, multiturn, overoptimisation
 
 KILLED = ["--steps", "12", "--save-every", "3"]
 LEVEL = ["--level", "3"]
@@ -156,6 +156,7 @@ def test_only_a_run_of_ppo_is_explained(learnt, tmp_path, capsys):
 RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps many | --lr 0
     | --lr nan | --lr inf | --seed -1 | stray | --device tpu | --dtype float8 | --task chess
     | --level 9 | --level x | --resume --overwrite | --run none --resume"""
+RUNS_OF_COUNTDOWN = RUNS.replace("--task chess", "--task code")  # they have no --task
 # At temperature 0 all completions of a problem are the same; below .01 the logits may overflow.
 COLD = """--temperature 0 | --temperature 0.0099 | --temperature 1e-39 | --temperature -1
     | --temperature nan | --temperature inf"""
@@ -163,6 +164,9 @@ IMPOSSIBLE = {
     critic.main: f"""{RUNS} | {COLD} | --group 0 | --completions 2 | --problems 0
         | --unended-penalty -1 | --minibatches 5 --problems 4""",
     distill.main: f"{RUNS} | {COLD} | --solutions 0 | --group 0 | --batch 0",
+    exchange.main: f"{RUNS_OF_COUNTDOWN} | --level 5 | --level 4-5 | --batch 0",
+    multiturn.main: f"""{RUNS_OF_COUNTDOWN} | {COLD} | --level 5 | --turns 0 | --turns 5
+        | --group 1 | --problems 0""",
     overoptimisation.main: """--betas | --betas -1 | --betas 0.1 0.1 | --window 0 | --steps 0
         | --level 9""",
     limits.main: """--nonsense | --level 9 | --seed -1 | --device tpu | --dtype float8

@@ -333,7 +333,7 @@ def test_a_resumed_run_accepts_each_setting_that_may_change(script, tmp_path):
     names = {one.name for one in free}
     expected = {"run", "resume", "overwrite", "steps", "save_every", "keep_every", "device"}
     expected.add("tensorboard")
-    if script not in ("grpo.py", "ppo.py", "prorl.py"):
+    if script not in ("grpo.py", "ppo.py", "prorl.py", "extras.multiturn"):
         expected -= {"steps"}  # the learning rate depends on it: a change would make it jump
     assert names == expected
     for one in free:
@@ -411,6 +411,8 @@ SOURCES = {
     "prorl.py": ("base",),
     "extras.critic": ("base",),
     "extras.distill": ("base", "teacher"),
+    "extras.exchange": ("base",),
+    "extras.multiturn": ("base",),
 }
 
 

@@ -363,7 +363,7 @@ def test_group_and_epochs_are_flags_of_every_script_that_has_the_concept():
     fields_of = {s: {one.name: one for one in fields(settings_of(s))} for s in SCRIPTS}
     of_groups = {s for s, by_name in fields_of.items() if "group" in by_name}
     of_epochs = {s for s, by_name in fields_of.items() if "epochs" in by_name}
-    assert of_groups == {"ppo.py", "grpo.py", "prorl.py", "extras.critic", "extras.distill"}
+    assert of_groups == {*of_epochs, "extras.critic", "extras.distill", "extras.multiturn"}
     assert of_epochs == {"ppo.py", "grpo.py", "prorl.py"}
     for script in of_groups:
         one = fields_of[script]["group"]
