@@ -10,10 +10,12 @@ import shutil
 
 from support.intervals import difference, half_width, interval
 from support.plots import draw_with_band
+from support.seeds import rng_for
 
 import numpy as np
 
 import prorl
+from extras.creativity import creativity_index, ngrams, passage_lengths, pretraining_corpus
 from paper.lab import (
     PICTURES,
     Row,
@@ -28,6 +30,7 @@ from paper.lab import (
     with_ends,
     write,
 )
+from verifiers import TASKS
 
 TEMPERATURES = (0.3, 0.6, 1.0, 1.3, 1.6, 2.0)
 
@@ -325,7 +328,8 @@ def weaker_start(lab):
     be larger than what the base leaves unsolved, so a part of such a correlation is arithmetic, in
     the paper as here. The gain on chain is temperature. The regime of a task is that of its hardest
     level: diminish if no gain in pass@128 has an interval above .02, plateau if the first half of
-    training makes the whole gain, sustained if the second half adds to it.
+    training makes the whole gain, sustained if the second half adds to it. The null model pairs
+    starts and ends at random: what is arithmetic in the correlation is in it too.
     """
     j = min(7, len(lab.ks) - 1)  # k = 128
     k, points, reach = lab.ks[j], [], {}
@@ -362,12 +366,85 @@ def weaker_start(lab):
             verdict=verdict(*r[1:], -1),
         )
         rows.append(row)
+    r, pairings = correlation(points, 6)[0], random_pairings(points)
+    ends = f"{pairings.mean():.2f}, 95 % of them above {np.quantile(pairings, 0.05):.2f}"
+    null = ruled(
+        "",
+        f"the gain in pass@{k}: r is below that of random pairings of starts and ends",
+        "–",
+        f"r = {r:.2f}; random pairings {ends}".replace("-", "−"),
+        r < np.quantile(pairings, 0.05),
+    )
     course = "; ".join(
         f"{task}: {regimes[task]} ({' → '.join(f'{x:.2f}' for x in of.mean(axis=(1, 2)))})"
         for task, of in reach.items()
     )
     claim, all_three = "tasks diminish, plateau, or keep gaining", len(set(regimes.values())) == 3
-    return [*rows, ruled("", claim, "all three are found", course, all_three)]
+    return [*rows, null, ruled("", claim, "all three are found", course, all_three)]
+
+
+def random_pairings(points, n=2000):
+    """Pearson's r between the base's pass@k and the gain in it, if a point had the RL model of
+    another one -> (n,). points: as `correlation` takes them
+    """
+    start, gain = np.array([[p[2], p[6]] for p in points]).T
+    rng, end = rng_for("random pairings"), (start + gain).tolist()
+    pairings = (np.array(rng.sample(end, len(end))) for _ in range(n))
+    return np.array([np.corrcoef(start, other - start)[0, 1] for other in pairings])
+
+
+def creativity(lab):
+    """RL gains little where the base's answers are familiar: gain and creativity index
+
+    The index (2410.04265) is the share of an answer that is in no passage of L characters of the
+    base's corpus, a mean over L. Here it is of right answers of the base. The points are those of
+    `weaker_start`, and the index is of the first seed.
+    """
+    j = min(7, len(lab.ks) - 1)  # k = 128
+    k, points = lab.ks[j], []
+    for task, levels in LEVELS.items():
+        models, texts = lab.pairs(task), None
+        for level in levels:
+            first, (base, _) = next(iter(models.items()))
+            texts = texts or pretraining_corpus(base, TASKS[task])
+            rows = lab.evaluate(base, task, (level,), seed=first)
+            right = [row["completion"] for of in rows for row in of if row["reward"] == 1][:512]
+            if not right:  # the base solves nothing at this level
+                continue
+            corpus = ngrams(texts, passage_lengths(right))
+            index = np.mean([creativity_index(text, corpus) for text in right]) / len(corpus)
+            of_base, of_rl = lab.curves(models, task, (level,))
+            gain = difference(of_rl[:, :, j], of_base[:, :, j])
+            points.append([task, level, float(index), *gain])
+    write("creativity", ["task", "level", "creativity_index", *with_ends(f"gain_{k}")], points)
+    figure, axes = panels(figsize=(5.6, 4))
+    for i, task in enumerate(LEVELS):
+        some = np.array([p[2:] for p in points if p[0] == task]).reshape(-1, 4)
+        x, gain, low, high = some.T
+        axes.errorbar(x, gain, (gain - low, high - gain), fmt="o", color=f"C{i}", label=task)
+    axes.axhline(0, color="grey", linewidth=0.8)
+    axes.set(xlabel="creativity index of the base's right answers", ylabel=f"gain in pass@{k}")
+    axes.legend(fontsize=8)
+    save(figure, "creativity")
+    r = correlation(points, 3)
+    small, large = ([p[2] for p in points if (p[3] < 0.05) == which] for which in (True, False))
+    means = [np.mean(of) if of else np.nan for of in (small, large)]
+    return [
+        Row(
+            where="Figure 4",
+            claim=f"correlation of the index with the gain in pass@{k}: the interval above 0",
+            theirs="positive",
+            ours=f"r = {show(*r, digits=2)} over {len(points)} points",
+            verdict=verdict(*r[1:], +1),
+        ),
+        ruled(
+            "Figure 4",
+            "the mean index where RL gains less than .05 is below that of the other points",
+            "the circle: minimal gain, low creativity",
+            f"{means[0]:.3f} of {len(small)} points, {means[1]:.3f} of {len(large)}",
+            bool(means[0] < means[1]),
+        ),
+    ]
 
 
 def draw_gains(points, k, reach, regimes):
@@ -396,4 +473,4 @@ def draw_gains(points, k, reach, regimes):
     save(figure, "weaker_start")
 
 
-CLAIMS = (expansion, bound, temperature, resets, weaker_start)
+CLAIMS = (expansion, bound, temperature, resets, weaker_start, creativity)

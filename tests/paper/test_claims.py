@@ -118,11 +118,49 @@ HOLDS_EITHER_WAY = (
 )
 
 
-@pytest.mark.parametrize("name", CLAIMS)
+# A line that may come out either way in the world where the papers are right.
+UNDECIDED = "the gain in pass@16: r is below that of random pairings"
+
+
+@pytest.mark.parametrize("name", [name for name in CLAIMS if name != "creativity"])
 def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(name, verdicts):
     right = verdicts(name, swapped=False)
-    assert set(right.values()) == {"reproduced"}, right
+    decided = {said for claim, said in right.items() if not claim.startswith(UNDECIDED)}
+    assert decided == {"reproduced"}, right
     assert list(PICTURES.glob(f"{name}*.png")) and (PICTURES / f"{name}.csv").stat().st_size > 50
     wrong = verdicts(name, swapped=True)
     reproduced = [claim for claim, said in wrong.items() if said == "reproduced"]
-    assert not [claim for claim in reproduced if not claim.startswith(HOLDS_EITHER_WAY)]
+    either_way = (*HOLDS_EITHER_WAY, UNDECIDED)
+    assert not [claim for claim in reproduced if not claim.startswith(either_way)]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_gain_against_creativity_in_two_worlds(swapped, tmp_path, monkeypatch):
+    """Two levels of four tasks. Where the claim holds, the tasks with gain are those whose right
+    answers, `abcdefgh`, are not in the corpus; where it does not, the other ones.
+    """
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    tasks = ("countdown", "order", "chain", "carry")
+    monkeypatch.setattr(claims_prorl, "LEVELS", dict.fromkeys(tasks, (3, 4)))
+    monkeypatch.setattr(claims_prorl, "pretraining_corpus", lambda *_: ["12345678" * 2, "bcdef"])
+
+    class Familiar(World):
+        def evaluate(self, directory, task, levels=None, *args, **options):
+            text = "12345678" if task in tasks[:2] else "abcdefgh"
+            rows = super().evaluate(directory, task, levels, *args, **options)
+            return [[row | {"completion": text} for row in of] for of in rows]
+
+        def rate(self, name, task, temperature, share):
+            gains = (task in tasks[2:]) != self.swapped
+            gain = (0.2 + 0.1 * tasks.index(task)) * gains * ("base" not in name)
+            return np.full(P, 0.02 + gain)
+
+    rows = claims_prorl.creativity(Familiar(tmp_path, swapped))
+    expected = ["reversed", "not reproduced"] if swapped else ["reproduced"] * 2
+    assert [row.verdict for row in rows] == expected
+    # L = 5, 6, 7: five of eight tokens of `abcdefgh` are in the passage `bcdef` of length 5.
+    table = (PICTURES / "creativity.csv").read_text().splitlines()
+    indices = {line.split(",")[0]: float(line.split(",")[2]) for line in table[1:]}
+    assert indices["countdown"] == indices["order"] == 0
+    assert indices["carry"] == pytest.approx((3 / 8 + 1 + 1) / 3, abs=1e-4)

@@ -961,7 +961,13 @@ def test_the_rows_of_weaker_start(n, written, tmp_path, monkeypatch):
     )
     course = "; ".join(f"{task}: {what} ({means})" for task, (what, means) in regimes.items())
     all_three = len({what for what, _ in regimes.values()}) == 3
-    assert found[2] == ("tasks diminish, plateau, or keep gaining", course, holds(all_three))
+    starts, ends = ([line[2] + x * line[6] for line in lines] for x in (0, 1))
+    assert found[2][0].startswith("the gain in pass@128: r is below")
+    rs = claims_prorl.random_pairings(lines)
+    assert abs(rs.mean() + np.std(starts) / math.hypot(np.std(starts), np.std(ends))) < 0.02
+    assert found[2][2] == holds(np.quantile(rs, 0.05) > -0.25)
+    assert f"random pairings −{abs(rs.mean()):.2f}" in found[2][1]
+    assert found[3] == ("tasks diminish, plateau, or keep gaining", course, holds(all_three))
     assert [row[2] for row in found[:2]] == ["not reproduced", "reproduced"]
     header = ["task", "level", "base_pass_at_128", "gain_1", "gain_1_low", "gain_1_high"]
     check_table(
@@ -972,6 +978,7 @@ def test_the_rows_of_weaker_start(n, written, tmp_path, monkeypatch):
         (counted - 3, 3),
         (counted, 6),
         (counted - 3, 6),
+        (counted, 6),
     ]
     assert all(point[0] != "chain" for point in asked[1][0])
 
