@@ -37,7 +37,9 @@ from verifiers import TASKS, check_levels, held_out_problems, sample_problem
 
 COUNTDOWN = TASKS["countdown"]
 TURNS = 4
-ATTEMPT = 12  # tokens of an attempt: of level 4, with the fewest parentheses, it has 11 and EOS
+# Tokens of an attempt. With the fewest parentheses one of level 4 has up to 11 characters, and EOS.
+# Twelve characters without EOS are no expression over the numbers: those have an odd number.
+ATTEMPT = 12
 FEEDBACK = len("=6561:")  # no value of level 4 is longer
 TURN = ATTEMPT + FEEDBACK
 WRONG_NUMBERS = 0.25  # the share of the demonstrated wrong attempts that have another number
@@ -113,8 +115,8 @@ def sample_exchanges(model, problems, G, turns, temperature=1.0, generator=None)
         mask[going, attempt], logp[going, attempt] = batch.mask[:, 0], batch.logp[:, 0]
         rewards[going], ended[going] = batch.rewards[:, 0], batch.ended[:, 0]
 
-        tried = zip(some, batch.texts, ended[going].tolist(), strict=True)
-        said = [feedback(problem, text if end else "") for problem, (text,), end in tried]
+        tried = zip(some, batch.texts, strict=True)
+        said = [feedback(problem, text) for problem, (text,) in tried]
         tokens[going, start + ATTEMPT : start + TURN] = torch.tensor(
             feedback_tokens(said), device=device
         )

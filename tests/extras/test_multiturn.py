@@ -101,7 +101,9 @@ def test_no_value_is_longer_than_its_slot_and_no_expression_than_its_own():
     for numbers in itertools.combinations_with_replacement(range(1, 10), 4):
         assert max(len(f"={value}:") for value in counts(numbers)) <= FEEDBACK
     rng = random.Random(0)
-    assert max(len(COUNTDOWN.demonstrate(p, rng)) for p in problems(500)) == ATTEMPT - 1
+    lengths = {len(COUNTDOWN.demonstrate(p, rng)) for p in problems(500)}
+    assert max(lengths) == ATTEMPT - 1
+    assert ATTEMPT % 2 == 0 and all(n % 2 for n in lengths), "what has no end is no expression"
 
 
 # --------------------------------------------------------------------------------------------------
