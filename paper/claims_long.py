@@ -8,7 +8,7 @@ runs it.
 
 import shutil
 from contextlib import contextmanager
-from itertools import product
+from itertools import pairwise, product
 
 from support.intervals import difference, interval
 from support.plots import draw_with_band
@@ -109,6 +109,7 @@ def prolonged(lab):
     j = min(4, len(lab.ks) - 1)  # k = 16
     regimes = {task: regime(of[0, ..., j], of[2, ..., j], of[4, ..., j]) for task, of in at.items()}
     resets = [int(lab.metrics(run)[-1]["resets"]) for run in runs.values()]
+    doubling = doublings(lab.metrics(runs[first]))
     return [
         ruled(
             "Figure 2",
@@ -141,6 +142,13 @@ def prolonged(lab):
             for label, end in zip(others, ends[1:], strict=True)
         ),
         ruled(
+            "",
+            "each doubling of the rollouts adds to the validation (the first seed)",
+            "–",
+            ", ".join(f"{score:.3f} after {n}" for n, score in doubling),
+            all(after > before for (_, before), (_, after) in pairwise(doubling)),
+        ),
+        ruled(
             "§4.3",
             f"the regimes of pass@{lab.ks[j]}: diminish, plateau and sustained are all found",
             "all three",
@@ -148,6 +156,21 @@ def prolonged(lab):
             len(set(regimes.values())) == 3,
         ),
     ]
+
+
+def doublings(rows, most=6):
+    """[(rollouts, validation), …] at the end of a run, at half of it, a quarter, …, up to `most`
+    times, the fewest rollouts first. rows: of metrics.csv. A validation is a mean of three: that
+    moment's and the two before.
+    """
+    at = [(int(row["step"]) + 1, float(row["validation"])) for row in rows if row["validation"]]
+    found, end = [], at[-1][0]
+    for half in range(most + 1):
+        until = [score for n, score in at if n <= end / 2**half]
+        if len(until) < 3:
+            break
+        found.append((round(end / 2**half), sum(until[-3:]) / 3))
+    return found[::-1]
 
 
 def base_of_tasks(lab, tasks, seed):

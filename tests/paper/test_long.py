@@ -5,7 +5,7 @@ import pytest
 
 import prorl
 from paper import claims_long
-from paper.claims_long import CLAIMS, row_of_prorl
+from paper.claims_long import CLAIMS, doublings, row_of_prorl
 from paper.lab import PICTURES
 from tests.paper.test_claims import SCALE, P, World
 
@@ -31,7 +31,8 @@ class Long(World):
         for step in range(8):
             entropy = 0.3 - 0.05 * part if self.swapped else 0.3 + 0.05 * part
             event = "reset" if step > 3 and not self.swapped else ""
-            rows.append(f"{step},0.{step},{entropy},{event},{max(0, step - 3) * bool(event)}")
+            score = 9 - step if self.swapped else step
+            rows.append(f"{step},0.{score},{entropy},{event},{max(0, step - 3) * bool(event)}")
         (directory / "metrics.csv").write_text("\n".join(rows) + "\n")
         return directory
 
@@ -110,6 +111,16 @@ def test_each_run_lacks_one_part(tmp_path, monkeypatch):
     changes = [("eps_high", 0.2), ("dynamic", False), ("beta", 0.0), ("resets", False)]
     for i, row in enumerate(rows):
         assert row == last | dict(changes[i:])
+
+
+def test_doublings_by_hand():
+    """A validation at every second of 20 steps: that of step n is n / 100."""
+    rows = [{"step": str(i), "validation": f"{(i + 1) / 100}" if i % 2 else ""} for i in range(20)]
+    expected = [(10, (10 + 8 + 6) / 300), (20, (20 + 18 + 16) / 300)]
+    found = doublings(rows)  # after 5 rollouts there are only two validations
+    assert [n for n, _ in found] == [10, 20]
+    assert [x for _, x in found] == pytest.approx([x for _, x in expected])
+    assert len(doublings(rows, most=0)) == 1
 
 
 def test_the_row_of_prorl_comes_back():
