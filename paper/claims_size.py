@@ -11,6 +11,7 @@ from support.intervals import difference
 import grpo
 import passk
 import pretrain
+from extras import distill
 from paper.lab import (
     curve_rows,
     draw_pass_at_k,
@@ -48,13 +49,10 @@ def size(lab):
     of pretraining. RL has the same budget everywhere.
     """
     models = {"the reference": lab.pairs("countdown")}
-    for i, (label, options) in enumerate(sizes(lab.scale.largest).items()):
+    for i, label in enumerate(sizes(lab.scale.largest)):
         models[label] = {}
         for seed in lab.scale.seeds:
-            options = options | lab.scale.pretraining
-            base = lab.train(
-                pretrain, f"countdown-base-{i}-s{seed}", task=["countdown"], seed=seed, **options
-            )
+            base = other_base(lab, i, seed)
             budget = lab.budget("countdown", seed) | dict(base=str(base))
             rl = lab.train(grpo, f"countdown-size-{i}-s{seed}", **budget)
             models[label][seed] = (base, rl)
@@ -84,6 +82,41 @@ def size(lab):
             ("Figure 2", "models of three sizes", (smaller, "the reference", larger)),
             ("Figure 9", "bases of three strengths", (weaker, "the reference", stronger)),
         )
+    ]
+
+
+def other_base(lab, i, seed):
+    """The base of the i-th of `sizes`."""
+    options = list(sizes(lab.scale.largest).values())[i] | lab.scale.pretraining
+    name = f"countdown-base-{i}-s{seed}"
+    return lab.train(pretrain, name, task=["countdown"], seed=seed, **options)
+
+
+def teacher(lab):
+    """Distillation goes beyond RL where RL has room left at large k (countdown)
+
+    The teacher is the base with the longest pretraining of `size`, of the first seed. The base is
+    fine-tuned on its solutions that the verifier accepts.
+    """
+    strong = other_base(lab, 3, lab.scale.seeds[0])
+    models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
+    for seed, of_seed in models.items():
+        options = dict(base=str(of_seed[0]), teacher=str(strong), seed=seed, solutions=8000)
+        of_seed += [lab.train(distill, f"countdown-distill-s{seed}", **options), strong]
+    names = ("base", "GRPO", "distilled", "teacher")
+    curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
+    save_curves("teacher", lab.ks, curves)
+    n, over_base = lab.ks[-1], difference(curves["distilled"], curves["base"])
+    over_rl = difference(curves["distilled"][..., -1], curves["GRPO"][..., -1])
+    return [
+        judged("Figure 7", f"distilled − RL at k = {n}", "above 0", over_rl, +1),
+        ruled(
+            "Figure 7",
+            "distilled − base is above 0 at every k: all intervals above 0",
+            "above 0",
+            f"{show(*over_base[:, 0])} at k = 1, {show(*over_base[:, -1])} at k = {n}",
+            over_base[1].min() > 0,
+        ),
     ]
 
 
@@ -132,4 +165,4 @@ def broad(lab):
     ]
 
 
-CLAIMS = (size, deeper, broad)
+CLAIMS = (size, teacher, deeper, broad)

@@ -24,7 +24,9 @@ class Sized(World):
         if group := re.search(r"-broad-(\d+)-", name):
             better = int(group[1]) >= 64
             return np.full(P, 0.6 if better != self.swapped else 0.02)
-        base = 0.3
+        base = 0.3 if self.swapped or "base-3" in name else 0.1
+        if "distill" in name:
+            return np.full(P, 0.1 if self.swapped else 0.6)
         if "base" in name:
             return np.full(P, base)
         lost = np.arange(P) % 100 >= 60
