@@ -64,7 +64,7 @@ class Task:
         raise NotImplementedError
 
     def key(self, problem):
-        """What makes it this problem and no other: two with one key are on one side of the split."""
+        """The text that identifies it. Two problems with one key are on one side of the held-out split."""
         return problem.prompt
 
     def demonstrate(self, problem, rng):
@@ -85,8 +85,8 @@ class Task:
 
 
 # --------------------------------------------------------------------------------------------------
-# Levels, and the held-out split. The split is a hash of the problem's key, by default what the model
-# reads: there is no list of test problems that a script could forget to respect.
+# Levels, and the held-out split. The split is a hash of a problem's key, in most tasks of what the
+# model reads: there is no list of test problems that a script could forget to respect.
 
 
 def check_levels(task, levels, default):

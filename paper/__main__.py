@@ -24,12 +24,12 @@ from support import settings
 from support.files import make_directory
 from support.settings import fail, from_command_line, option
 
-from paper import claims_limit, claims_objective, claims_prorl
+from paper import claims_limit, claims_objective, claims_prorl, claims_tasks
 from paper.lab import PICTURES, SCALES, Lab, Row, Scale, with_one_thread
 from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
-OF_FILES = (claims_limit.CLAIMS, claims_objective.CLAIMS, claims_prorl.CLAIMS)
+OF_FILES = (claims_limit.CLAIMS, claims_tasks.CLAIMS, claims_objective.CLAIMS, claims_prorl.CLAIMS)
 CLAIMS = {claim.__name__: claim for claim in chain(*OF_FILES)}
 HEADER = """\
 # Results
