@@ -64,7 +64,7 @@ class Task:
         raise NotImplementedError
 
     def key(self, problem):
-        """The text that identifies it. Two problems with one key are on one side of the held-out split."""
+        """What identifies it: two problems with one key are on one side of the split."""
         return problem.prompt
 
     def demonstrate(self, problem, rng):
