@@ -10,7 +10,8 @@ calls `eval`, it never raises, and its time is nearly linear in the length of th
     borrow      586-347: -> 19 03 02                           four borrows out of five are dropped
     order       28-11-4: -> 28-11=17,17-4=13                   one reading is too rare
     chain       5++-+: -> 6767                                 two steps out of five are random
-    code        1>5,2>7,3>9: -> x*2+3                          one constant is off in one of five
+    code        0>3,1>5,2>7,3>9: -> x*2+3                      nothing: correct and diverse
+    pixels      countdown, the numbers as noisy bitmaps        nothing: correct and diverse
 
 What RL does to a base model depends on the last column. Each class says more.
 
@@ -25,6 +26,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from support.answers import extract
+from support.bitmaps import PIXELS, draw
 from support.expressions import OPERATORS, evaluate_expression, join, write_expression
 from support.seeds import rng_for
 from support.settings import option
@@ -62,6 +64,10 @@ class Task:
         """A random `Problem` of this level. rng: a random.Random."""
         raise NotImplementedError
 
+    def key(self, problem):
+        """What identifies it: two problems with one key are on one side of the split."""
+        return problem.prompt
+
     def demonstrate(self, problem, rng):
         """A completion of the pretraining corpus: diverse, and in some tasks imperfect. With
         rng=None it is correct, and always the same.
@@ -80,8 +86,8 @@ class Task:
 
 
 # --------------------------------------------------------------------------------------------------
-# Levels, and the held-out split. The split is a hash of what the model reads: there is no list of
-# test problems that a script could forget to respect.
+# Levels, and the held-out split. The split is a hash of a problem's key, in most tasks of what the
+# model reads: there is no list of test problems that a script could forget to respect.
 
 
 def check_levels(task, levels, default):
@@ -102,7 +108,8 @@ def task_option():
 
 def is_held_out(problem):
     """One problem in ten is never seen, neither in pretraining nor in RL."""
-    digest = hashlib.sha256(f"{problem.task} {problem.prompt}".encode()).digest()
+    key = TASKS[problem.task].key(problem)
+    digest = hashlib.sha256(f"{problem.task} {key}".encode()).digest()
     return digest[0] % 10 == 0
 
 
@@ -125,9 +132,9 @@ def held_out_problems(task, levels, n, seed=0):
     while left and len(problems) < n:
         level = left.pop(0)  # the levels take turns
         tries = (sample_problem(task, [level], rng, held_out=True) for _ in range(1000))
-        new = next((problem for problem in tries if problem.prompt not in problems), None)
+        new = next((problem for problem in tries if task.key(problem) not in problems), None)
         if new:
-            problems[new.prompt] = new
+            problems[task.key(new)] = new
             left.append(level)
     if len(left) < len(levels):
         counts = Counter(problem.level for problem in problems.values())
@@ -328,24 +335,24 @@ class Chain(Task):
 
 
 class Code(Task):
-    """Write a function of x from three examples: `1>5,2>7,3>9:` -> `x*2+3`.
+    """Write a function of x from four examples: `0>3,1>5,2>7,3>9:` -> `x*2+3`.
 
     The function has `level` operators, the digits 1-9 and x. It is run on hidden inputs, and the
-    reward is the share of these tests that it passes. In demonstrations one constant is off by one
-    in about a share `slip` of the cases (a constant stays within 1-9).
+    reward is the share of these tests that it passes. Demonstrations are correct, and diverse: a
+    function can be written in many ways.
 
     Two functions may agree on the examples and differ on the hidden inputs. The verifier then
-    wants one of them.
+    wants one of them. With up to three operators this has not been seen to happen.
     """
 
     name = "code"
-    levels = pretrain_levels = train_levels = (2, 3, 4)
-    test_levels = (4,)
-    pretrain_steps = 800
-    prompt_width = len("1>99,2>99,3>99:")
+    levels = (2, 3, 4)
+    pretrain_levels = train_levels = (2, 3)
+    test_levels = (3,)
+    pretrain_steps, size = 2400, (3, 96, 3)
+    prompt_width = len("0>99,1>99,2>99,3>99:")
     max_tokens = 16
-    shown, hidden = (1, 2, 3), (4, 5, 6, 7, 8, 9)
-    slip = 0.2
+    shown, hidden = (0, 1, 2, 3), (4, 5, 6, 7, 8, 9)
 
     def sample(self, rng, level):
         while True:
@@ -361,13 +368,7 @@ class Code(Task):
                 return self.problem(level, prompt, (text,))
 
     def demonstrate(self, problem, rng):
-        (text,) = problem.data
-        constants = [i for i, character in enumerate(text) if character in "123456789"]
-        if rng and constants and rng.random() < self.slip:
-            i = rng.choice(constants)
-            wrong = min(9, max(1, int(text[i]) + rng.choice((-1, 1))))
-            text = text[:i] + str(wrong) + text[i + 1 :]
-        return text
+        return problem.data[0]
 
     def verify(self, problem, completion):
         if len(completion) >= self.max_tokens:  # cannot be sampled, and a product could grow large
@@ -379,7 +380,34 @@ class Code(Task):
         return sum(passed) / len(passed)
 
 
-TASKS = {task.name: task for task in (Countdown(), Carry(), Borrow(), Order(), Chain(), Code())}
+class Pixels(Countdown):
+    """Countdown whose numbers are seen and not read. Each is a bitmap of 3x5 pixels
+    (support/bitmaps.py), one token a pixel, and a pixel is flipped with probability `noise`.
+
+    The target follows as text, right-aligned, so a pixel is always at the same position. Several
+    numbers differ in one pixel, so some bitmaps have more than one reading. The verifier wants the
+    numbers that were drawn.
+    """
+
+    name = "pixels"
+    levels = pretrain_levels = train_levels = test_levels = (3,)
+    pretrain_steps = 1600
+    prompt_width = 3 * PIXELS + len("=99:")
+    noise = 0.02
+
+    def sample(self, rng, level):
+        numbers, target = super().sample(rng, level).data
+        bitmaps = "".join(draw(number, self.noise, rng) for number in numbers)
+        return self.problem(level, f"{bitmaps}={target:2}:", (numbers, target))
+
+    def key(self, problem):
+        numbers, target = problem.data  # whatever the noise is
+        return f"{' '.join(map(str, numbers))}={target}"
+
+
+TASKS = {
+    task.name: task for task in (Countdown(), Carry(), Borrow(), Order(), Chain(), Code(), Pixels())
+}
 
 
 # --------------------------------------------------------------------------------------------------

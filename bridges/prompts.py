@@ -2,6 +2,7 @@
 answer. Our own GPT reads `3 4 7 9=25:`, which says nothing to a model that was not trained on it.
 """
 
+
 from support.answers import CLOSE, OPEN
 
 from verifiers import Problem
@@ -48,6 +49,12 @@ WORDS = {
         "parentheses, has {level} operators, and must hold for other x too.",
         "x*2+3",
     ),
+    "pixels": (
+        "Each picture is a digit from 1 to 9, five rows of three pixels, x for on and - for off. A "
+        "few pixels are wrong.\n\n{pictures}\n\nReach the number {target} with the {level} digits. "
+        "Use each exactly once. You may use +, -, * and parentheses.",
+        "(8+3)*5",
+    ),
 }
 
 
@@ -68,6 +75,11 @@ def values(problem: Problem):
         case "code":
             pairs = [example.split(">") for example in problem.prompt.rstrip(":").split(",")]
             return {"examples": ", ".join(f"f({x}) = {y}" for x, y in pairs)}
+        case "pixels":
+            pixels = problem.prompt.split("=")[0]
+            rows = [pixels[i : i + 3] for i in range(0, len(pixels), 3)]
+            pictures = ["\n".join(rows[i : i + 5]) for i in range(0, len(rows), 5)]
+            return {"pictures": "\n\n".join(pictures), "target": data[1]}
 
 
 def in_words(problem: Problem):

@@ -69,7 +69,8 @@ VERIFIERS = [
     ),
     without_equation(
         "verify code", "Code.verify", "verifiers.py",
-        ["test_code_pays_the_share_of_hidden_tests", "test_verify_takes_any_text"],
+        ["test_code_pays_the_share_of_hidden_tests",
+         "test_code_agrees_with_pythons_arithmetic_on_near_misses", "test_verify_takes_any_text"],
         "The share of the hidden inputs on which the text has the value of the true function",
     ),
     without_equation(

@@ -32,12 +32,21 @@ from paper import (
     claims_objective,
     claims_prorl,
     claims_size,
+    claims_tasks,
 )
 from paper.lab import PICTURES, SCALES, Lab, Row, Scale, with_one_thread
 from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
-FILES = (claims_limit, claims_objective, claims_prorl, claims_size, claims_long, claims_beyond)
+FILES = (
+    claims_limit,
+    claims_tasks,
+    claims_size,
+    claims_objective,
+    claims_prorl,
+    claims_long,
+    claims_beyond,
+)
 OF_FILES = [file.CLAIMS for file in FILES]
 CLAIMS = {claim.__name__: claim for claim in chain(*OF_FILES)}
 HEADER = """\

@@ -285,7 +285,7 @@ def bound(lab):
 LEVELS = {
     "countdown": (4,),
     "order": (4,),
-    "code": (3, 4),
+    "code": (3,),
     "chain": (8, 12, 16),
     "carry": (3, 6, 9, 12),
 }

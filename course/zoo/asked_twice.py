@@ -2,7 +2,7 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="verifiers.py",
-    old="problems[new.prompt] = new",
+    old="problems[task.key(new)] = new",
     new="problems[len(problems)] = new",
     level=2,
     symptom=("The same held-out problem is asked several times, so the intervals are too narrow."),

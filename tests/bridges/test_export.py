@@ -47,9 +47,17 @@ def test_the_words_of_a_problem_by_hand():
     order = said("order", 3, "28-11-4:", ((28, 11, 4), True))
     assert "Work out 28-11-4 one" in order and order == said("order", 3, "28-11-4:", ((), False))
     assert "Start at 5. For each + in ++-+ " in said("chain", 4, "5++-+:", (5, "++-+"))
-    code = said("code", 2, "1>5,2>7,3>9:", ("x*2+3",))
-    assert "f(1) = 5, f(2) = 7, f(3) = 9." in code and "has 2 operators" in code
+    code = said("code", 2, "0>3,1>5,2>7,3>9:", ("x*2+3",))
+    assert "f(0) = 3, f(1) = 5, f(2) = 7, f(3) = 9." in code and "has 2 operators" in code
     assert "x*2" not in code
+
+
+def test_pictures_are_shown_row_by_row():
+    bitmaps = "-x-xx--x--x-xxxxxx--xxxxx--xxxxxx--x--x--x--x"
+    words = in_words(Problem("pixels", 3, f"{bitmaps}= 9:", ((1, 2, 7), 9)))
+    one, two, seven = ("-x-\nxx-\n-x-\n-x-\nxxx", "xxx\n--x\nxxx\nx--\nxxx", "xxx" + "\n--x" * 4)
+    assert f"\n\n{one}\n\n{two}\n\n{seven}\n\nReach the number 9 with the 3 digits." in words
+    assert "{" not in words and "127" not in words
 
 
 def test_the_example_of_the_form_has_the_form_of_the_task():
@@ -61,6 +69,7 @@ def test_the_example_of_the_form_has_the_form_of_the_task():
         "order": ((28, 11, 4), True),
         "chain": (5, "++-+"),
         "code": ("3+x*2",),
+        "pixels": ((3, 5, 8), 55),
     }
     for task, (_, example) in WORDS.items():
         truth = json.dumps(Problem(task=task, level=3, prompt="", data=of[task])._asdict())

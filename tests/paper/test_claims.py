@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from paper import claims_limit, claims_prorl
+from paper import claims_limit, claims_prorl, claims_tasks
 from paper.lab import PICTURES, Lab, Scale
 
 N, P = 16, 200
 SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
 METRICS = "step,validation,kl_k3,update_norm,resets\n0,0.1,0.2,0.3,0\n1,,0.2,0.3,0\n"
-SOLVED_COLD = {"countdown": 0.3, "order": 0.5, "code": 0.03, "chain": 0.01, "carry": 0.01}
-SOLVED_BY_RL = {"order": 0.6, "code": 0.75, "chain": 1.0}
-CLAIMS = {claim.__name__: claim for claim in (*claims_limit.CLAIMS, *claims_prorl.CLAIMS)}
+SEARCHES = ("countdown", "code", "pixels")
+SOLVED_COLD = {"order": 0.06, "chain": 0.01, "carry": 0.01} | dict.fromkeys(SEARCHES, 0.3)
+SOLVED_BY_RL = {"order": 0.75, "chain": 1.0}
+OF_FILES = (claims_limit.CLAIMS, claims_tasks.CLAIMS, claims_prorl.CLAIMS)
+CLAIMS = {claim.__name__: claim for claims in OF_FILES for claim in claims}
 
 
 class World(Lab):
@@ -47,14 +49,17 @@ class World(Lab):
             return np.full(P, 1.0 if task == "chain" and temperature < 0.5 else cold)
         learnt = self.rate_after_rl(name, task)
         start = self.rate(f"{task}-{'rl' if self.swapped else 'base'}", task, 1.0, 1.0)
-        return start if task == "code" and share <= 0.5 else (1 - share) * start + share * learnt
+        return start if task == "order" and share <= 0.5 else (1 - share) * start + share * learnt
 
     def rate_after_rl(self, name, task):
         """On countdown 60 problems of 100 become easy, 20 hard, and 20 are lost. More completions
-        per problem lose less, a KL more. On carry RL leaves five of 100 unsolved, a teacher none.
+        per problem lose less, a KL more. A reward of all or nothing makes none easy and loses none.
+        On carry RL leaves five of 100 unsolved, a teacher none.
         """
         problem = np.arange(P) % 100
-        if task == "countdown":
+        if "all-or-nothing" in name:
+            return np.full(P, 0.4)
+        if task in SEARCHES:
             with_kl = "variant-2" in name or "variant-3" in name
             seldom = 0.2 if "variant-1" in name else 0.0 if with_kl else 0.04
             return np.where(problem >= 80, 0.0, np.where(problem >= 60, seldom, 0.95))

@@ -19,7 +19,7 @@ import ppo
 import pretrain
 import prorl
 from extras import distill
-from paper import claims_limit, claims_prorl, lab
+from paper import claims_limit, claims_prorl, claims_tasks, lab
 from paper.claims_prorl import LEVELS, TEMPERATURES
 from paper.lab import Lab, Scale
 from verifiers import TASKS, held_out_problems
@@ -161,7 +161,7 @@ def written(monkeypatch):
     def save(figure, name):
         lab.plots.pyplot().close(figure)
 
-    for module in (lab, claims_limit, claims_prorl):
+    for module in (lab, claims_limit, claims_prorl, claims_tasks):
         for name, known in KNOWN.items():
             monkeypatch.setattr(module, name, known, raising=False)
         monkeypatch.setattr(module, "save", save)
@@ -272,6 +272,45 @@ def test_the_rows_of_crossing(n, written, tmp_path, monkeypatch):
     for name, run in (("base", BASE), ("GRPO", RL)):
         c = world.c(run.format(SEEDS[0]), "countdown", None, 1.0, SEEDS[0])
         assert of_models[name][0] == c.count(0) and of_models[name][11] == c.count(N)
+
+
+# Names of runs, `TASK-base-s3`, begin with the names in CROSSINGS.
+@pytest.mark.parametrize("n", range(len(CROSSINGS)))
+@pytest.mark.parametrize("claim", [claims_tasks.code, claims_tasks.pixels])
+def test_the_rows_of_figure_4(claim, n, written, tmp_path):
+    task = claim.__name__
+    counts = {name.replace("countdown", task): of for name, of in CROSSINGS[n].items()}
+    world = Known(tmp_path, n, counts)
+    found = rows_of(claim, world)
+    runs = {"base": f"{task}-base-s{{}}", "GRPO": f"{task}-grpo-s{{}}"}
+    if task == "code":
+        runs["GRPO, all or nothing"] = "code-all-or-nothing-s{}"
+    base, rl, *whole = ({k: world.p(run, k, task) for k in KS} for run in runs.values())
+    once, most = gain(rl[1], base[1]), gain(rl[N], base[N])
+    k = crossing_k([base[k].mean() for k in KS], [rl[k].mean() for k in KS])
+    assert found[:3] == [
+        ("RL − base at k = 1", f"{text(once)} (base {base[1].mean():.3f})", said(once, +1)),
+        ("RL − base at k = 256", f"{text(most)} (base {base[N].mean():.3f})", said(most, -1)),
+        (
+            "the curves cross: both differences have the sign that the paper says",
+            f"the base is ahead from k = {k} on" if k else "they do not cross",
+            holds(once[1] > 0 and most[2] < 0),
+        ),
+    ]
+    lines = [[of, k, *mean_of(world.p(run, k, task))] for of, run in runs.items() for k in KS]
+    check_table(written[task], ["model", "k", "pass_at_k", "low", "high"], lines)
+    by_reward = [(k, gain(rl[k], of[k]), sign) for of in whole for k, sign in ((1, +1), (N, -1))]
+    assert found[3:] == [
+        (f"reward graded − all or nothing, pass@{k}", text(of), said(of, sign))
+        for k, of, sign in by_reward
+    ]
+    common = dict(task=task, base=str(tmp_path / f"{task}-base-s5"), seed=5, steps=40, problems=6)
+    common |= dict(eval_every=20, lr=1.5e-4)
+    trained = {f"{task}-grpo-s5": dict(keep_every=10)}
+    trained |= {"code-all-or-nothing-s5": dict(all_or_nothing=True)} if whole else {}
+    for run, options in trained.items():
+        wanted = grpo.Settings(run=str(tmp_path / run), **options, **common)
+        assert world.trained[run] == (grpo, wanted)
 
 
 def quantile(values, among):
