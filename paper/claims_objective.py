@@ -183,10 +183,16 @@ def write_paths(lab, paths):
 
 def draw_paths(lab, paths):
     figure, (left, right) = panels(2, figsize=(12, 4.8))
+    shown = []  # what the left panel must have room for: paths that do not collapse
     for i, (label, path) in enumerate(paths.items()):
         x, y = np.array([point.curves.mean(axis=(0, 1))[[0, -1]] for point in path]).T
         look = dict(linewidth=2.5, color="k") if label == "grpo" else dict(linewidth=1)
-        left.plot(x, y, marker="o", markersize=3, label=label, **dict(color=f"C{i - 1}") | look)
+        collapsed = " (beyond the left edge)" if x[-1] < x[0] else ""
+        look = dict(color=f"C{i - 1}", label=f"{label}{collapsed}") | look
+        left.plot(x, y, marker="o", markersize=3, **look)
+        shown += [] if collapsed else [*zip(x, y, strict=True)]
+    low, high = np.min(shown, axis=0) - 0.02, np.max(shown, axis=0) + 0.02
+    left.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     left.set(xlabel="pass@1", ylabel=f"pass@{lab.ks[-1]}", title="from the base, during training")
     left.legend(fontsize=7)
     left.grid(alpha=0.25)
