@@ -2,7 +2,6 @@
 answer. Our own GPT reads `3 4 7 9=25:`, which says nothing to a model that was not trained on it.
 """
 
-
 from support.answers import CLOSE, OPEN
 
 from verifiers import Problem
