@@ -10,7 +10,7 @@ from support.intervals import difference
 
 import grpo
 import passk
-from paper.lab import judged, ruled, save_curves
+from paper.lab import judged, ruled, save_curves, show
 
 
 def code(lab):
@@ -18,8 +18,8 @@ def code(lab):
 
     A program is a function of x, its specification is four examples, and six other inputs are the
     hidden tests. GRPO is trained on the graded reward, the share of tests that a program passes,
-    and once more on a reward of all or nothing, with the same budget. pass@k counts programs that
-    pass all tests.
+    and once more on a reward of all or nothing, with the same budget: does a partial reward help or
+    mislead? pass@k counts programs that pass all tests.
     """
     models = {seed: [*pair] for seed, pair in lab.pairs("code").items()}
     for seed, of_seed in models.items():
@@ -29,12 +29,16 @@ def code(lab):
     curves = dict(zip(names, lab.curves(models, "code"), strict=True))
     save_curves("code", lab.ks, curves)
     of_base, graded, whole = curves.values()
-    found = [difference(graded[:, :, j], whole[:, :, j]) for j in (0, -1)]
-    by_reward = [
-        judged("", f"reward graded − all or nothing, pass@{k}", "– (our question)", of_k, sign)
-        for k, of_k, sign in zip((1, lab.ks[-1]), found, (+1, -1), strict=True)
-    ]
-    return rows_of_crossing("Figure 4, left", lab.ks, of_base, graded) + by_reward
+    once, most = (difference(graded[:, :, j], whole[:, :, j]) for j in (0, -1))
+    n = lab.ks[-1]
+    same = ruled(
+        "",
+        f"reward graded − all or nothing: within ±.1 at k = 1 and at k = {n}",
+        "– (our question)",
+        f"{show(*once)} at k = 1, {show(*most)} at k = {n}",
+        max(abs(end) for of_k in (once, most) for end in of_k[1:]) < 0.1,
+    )
+    return [*rows_of_crossing("Figure 4, left", lab.ks, of_base, graded), same]
 
 
 def pixels(lab):

@@ -44,6 +44,8 @@ class World(Lab):
         of_base = name.split("-")[1] == "base"
         if "resets" in name:
             return np.full(P, 0.5 if ("resets-0" in name) != self.swapped else 0.9)
+        if "all-or-nothing" in name and self.swapped:  # a partial reward misleads there
+            return np.full(P, 0.9)
         if of_base != self.swapped:
             cold = SOLVED_COLD[task]
             return np.full(P, 1.0 if task == "chain" and temperature < 0.5 else cold)
@@ -53,12 +55,9 @@ class World(Lab):
 
     def rate_after_rl(self, name, task):
         """On countdown 60 problems of 100 become easy, 20 hard, and 20 are lost. More completions
-        per problem lose less, a KL more. A reward of all or nothing makes none easy and loses none.
-        On carry RL leaves five of 100 unsolved, a teacher none.
+        per problem lose less, a KL more. On carry RL leaves five of 100 unsolved, a teacher none.
         """
         problem = np.arange(P) % 100
-        if "all-or-nothing" in name:
-            return np.full(P, 0.4)
         if task in SEARCHES:
             with_kl = "variant-2" in name or "variant-3" in name
             seldom = 0.2 if "variant-1" in name else 0.0 if with_kl else 0.04

@@ -299,11 +299,14 @@ def test_the_rows_of_figure_4(claim, n, written, tmp_path):
     ]
     lines = [[of, k, *mean_of(world.p(run, k, task))] for of, run in runs.items() for k in KS]
     check_table(written[task], ["model", "k", "pass_at_k", "low", "high"], lines)
-    by_reward = [(k, gain(rl[k], of[k]), sign) for of in whole for k, sign in ((1, +1), (N, -1))]
-    assert found[3:] == [
-        (f"reward graded − all or nothing, pass@{k}", text(of), said(of, sign))
-        for k, of, sign in by_reward
-    ]
+    for of in whole:
+        both = gain(rl[1], of[1]), gain(rl[N], of[N])
+        assert found.pop() == (
+            "reward graded − all or nothing: within ±.1 at k = 1 and at k = 256",
+            f"{text(both[0])} at k = 1, {text(both[1])} at k = 256",
+            holds(all(low > -0.1 and high < 0.1 for _, low, high in both)),
+        )
+    assert len(found) == 3
     common = dict(task=task, base=str(tmp_path / f"{task}-base-s5"), seed=5, steps=40, problems=6)
     common |= dict(eval_every=20, lr=1.5e-4)
     trained = {f"{task}-grpo-s5": dict(keep_every=10)}
@@ -311,6 +314,21 @@ def test_the_rows_of_figure_4(claim, n, written, tmp_path):
     for run, options in trained.items():
         wanted = grpo.Settings(run=str(tmp_path / run), **options, **common)
         assert world.trained[run] == (grpo, wanted)
+
+
+@pytest.mark.parametrize(
+    ("graded", "whole", "said"),
+    [  # the interval is from .012 below the mean to .024 above it
+        ([100] * P, [119] * P, "reproduced"),
+        ([100] * P, [124] * P, "not reproduced"),  # −.094 at k = 1
+        ([100] * P, [82] * P, "reproduced"),
+        ([100] * P, [79] * P, "not reproduced"),  # +.082
+        ([1] * P, [4, 0, 0, 0], "not reproduced"),  # no difference at k = 1
+    ],
+)
+def test_two_rewards_are_alike_within_a_tenth(graded, whole, said, written, tmp_path):
+    counts = {"code-grpo": graded, "code-all-or-nothing": whole}
+    assert claims_tasks.code(Known(tmp_path, 0, counts))[-1].verdict == said
 
 
 def quantile(values, among):
