@@ -115,7 +115,7 @@ def starting_point(settings, saved, device):
 
 def solved_exchanges(model, problems, n, turns, seed=0):
     """How many of n exchanges of each problem are solved -> (problems,)"""
-    generator = generator_for("evaluation", seed, next(model.parameters()).device)
+    generator = generator_for("evaluation of exchanges", seed, next(model.parameters()).device)
     batch = sample_exchanges(model, problems, n, turns, generator=generator)
     return batch.correct.sum(dim=1).cpu().numpy()
 

@@ -22,7 +22,7 @@ TOY = {
     "grpo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "passk.py": "--problems 3 --samples 4",
     "reward_model.py": "--pairs 8 --steps 2 --batch 4 --eval-every 2 --temperature 1",
-    "prorl.py": "--steps 2 --problems 4 --group 2 --eval-every 2 --validation-problems 2",
+    "prorl.py": "--steps 2 --problems 4 --group 2 --eval-every 2 --validation-problems 9",
     "ppo.py": "--steps 2 --problems 4 --group 2 --eval-every 2",
     "extras.explain": "",
     "extras.limits": "",  # of the samples that passk.py wrote before it

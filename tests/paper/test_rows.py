@@ -161,11 +161,14 @@ def written(monkeypatch):
     def save(figure, name):
         lab.plots.pyplot().close(figure)
 
+    def tables_of(name, *table):
+        tables[name] = table
+
     for module in (lab, claims_limit, claims_prorl, claims_tasks):
         for name, known in KNOWN.items():
             monkeypatch.setattr(module, name, known, raising=False)
-        monkeypatch.setattr(module, "save", save)
-        monkeypatch.setattr(module, "write", lambda name, *of: tables.__setitem__(name, of))
+        monkeypatch.setattr(module, "save", save, raising=False)
+        monkeypatch.setattr(module, "write", tables_of, raising=False)
     return tables
 
 
@@ -1021,7 +1024,7 @@ def test_the_rows_of_weaker_start(n, written, tmp_path, monkeypatch):
     starts, ends = ([line[2] + x * line[6] for line in lines] for x in (0, 1))
     assert found[2][0].startswith("the gain in pass@128: r is below")
     rs = claims_prorl.random_pairings(lines)
-    assert abs(rs.mean() + np.std(starts) / math.hypot(np.std(starts), np.std(ends))) < 0.02
+    assert abs(rs.mean() + np.std(starts) / math.hypot(np.std(starts), np.std(ends))) < 0.05
     assert found[2][2] == holds(np.quantile(rs, 0.05) > -0.25)
     assert f"random pairings −{abs(rs.mean()):.2f}" in found[2][1]
     assert found[3] == ("tasks diminish, plateau, or keep gaining", course, holds(all_three))
