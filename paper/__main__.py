@@ -151,8 +151,7 @@ def section(name, claim, scale, rows, scale_name):
     seeds = f"seeds {', '.join(map(str, scale.seeds))}"
     sizes = f"{scale.problems} held-out problems, {scale.samples} samples of each"
     lines += ["", f"`python -m paper {name} {options}`", f"({seeds}; {sizes})"]
-    pictures = PICTURES.glob(f"{name}*.png")
-    for picture in sorted(pictures, key=lambda path: (len(path.stem), path.stem)):
+    for picture in (*PICTURES.glob(f"{name}.png"), *sorted(PICTURES.glob(f"{name}-*.png"))):
         lines += ["", f"![{picture.stem.replace('-', ': ')}]({picture})"]
     return lines
 

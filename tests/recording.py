@@ -326,7 +326,8 @@ def texts(prompts, completions):
     """(prompt, completion) of each row (B, P), (B, G, T)."""
     for prompt, group in zip(prompts.tolist(), completions.tolist(), strict=True):
         for row in group:
-            ids = row[: row.index(EOS)] if EOS in row else [i for i in row if i != PAD]
+            ended = EOS in row  # then a PAD before it was sampled
+            ids = row[: row.index(EOS)] if ended else [i for i in row if i != PAD]
             yield decode([i for i in prompt if i != PAD]), decode(ids)
 
 
