@@ -79,8 +79,10 @@ STARTS = {
 
 
 def judge(text):
-    """The verifier of these runs: 0, ½ or 1. A base that has learnt nearly nothing gets each."""
-    return len(text) % 3 / 2
+    """The verifier of these runs: 0, ½ or 1. A base that has learnt nearly nothing gets each. A PAD
+    that was sampled does not count: a record of what was read does not show it.
+    """
+    return len(text.replace("<|pad|>", "")) % 3 / 2
 
 
 # --------------------------------------------------------------------------------------------------
@@ -326,8 +328,7 @@ def texts(prompts, completions):
     """(prompt, completion) of each row (B, P), (B, G, T)."""
     for prompt, group in zip(prompts.tolist(), completions.tolist(), strict=True):
         for row in group:
-            ended = EOS in row  # then a PAD before it was sampled
-            ids = row[: row.index(EOS)] if ended else [i for i in row if i != PAD]
+            ids = row[: row.index(EOS)] if EOS in row else [i for i in row if i != PAD]
             yield decode([i for i in prompt if i != PAD]), decode(ids)
 
 
