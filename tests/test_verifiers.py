@@ -394,7 +394,8 @@ def test_code_pays_the_share_of_hidden_tests():
     problem = Problem(task="code", level=2, prompt="", data=("x*x",))
     share = CODE.verify(problem, "9*x-4*5")
     assert share == pytest.approx(2 / 6), "equal to x*x at 4 and 5 alone"
-    for text in ("", "X*X", "x**2", "xx", "x*x" + "*1" * 9, "4*", "9**9**9"):
+    assert CODE.verify(problem, "x*x" + "*1" * 6) == 1, "as long as a completion can be"
+    for text in ("", "X*X", "x**2", "xx", "x*x" + "*1" * 7, "4*", "9**9**9"):
         assert CODE.verify(problem, text) == 0, text
 
 
