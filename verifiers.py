@@ -371,7 +371,7 @@ class Code(Task):
         return problem.data[0]
 
     def verify(self, problem, completion):
-        if len(completion) > self.max_tokens + 3:  # cannot be sampled, and a product could grow large
+        if len(completion) >= self.max_tokens:  # cannot be sampled, and a product could grow large
             return 0.0
         (text,) = problem.data
         passed = [
