@@ -4,10 +4,10 @@
     make paper SCALE=full                  three seeds, as RESULTS.md was made: a GPU, or a night
     python -m paper expansion resets       only these claims (they are in claims_*.py)
 
-Writes results/paper/ and RESULTS.md, of one scale: that of another one stays until all claims are
-done. A claim trains and samples the
-models it needs, in runs/paper/<scale>/. What is finished is not done again, and what was
-interrupted is continued. A verdict follows from an interval, or from a rule that the claim states.
+Writes results/paper/ and RESULTS.md. RESULTS.md is of one scale: that of another one stays until
+all claims are done. A claim trains and samples the models it needs, in runs/paper/<scale>/. What is
+finished is not done again, and what was interrupted is continued. A verdict follows from an
+interval, or from a rule that the claim states.
 
 Two claims at a time are tested in processes of their own, with one thread each. What they print is
 in runs/paper/<scale>/claims/<claim>.log.

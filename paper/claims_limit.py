@@ -1,10 +1,8 @@
 """The claims of Limit of RLVR (arXiv 2504.13837), one function each: train what the claim needs,
 measure, draw, and return the lines of RESULTS.md.
 
-A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
-docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
-runs it. The paper's numbers are those of its held-out problems (Omni-MATH-Test) unless another
-benchmark is named.
+The paper's numbers are those of its held-out problems (Omni-MATH-Test) unless another benchmark is
+named.
 """
 
 from collections import Counter
@@ -333,7 +331,7 @@ def rollouts(lab):
     names = ("base", "G = 16, β = 0", *variants)
     curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
     save_curves("rollouts", lab.ks, curves)
-    j = min(7, len(lab.ks) - 1)  # k = 128
+    j = lab.index(128)
     more = difference(curves["G = 32"][:, :, j], curves["G = 8"][:, :, j])
     with_kl, without = (curves["β = 0.001"], curves["β = 0.04"]), curves["G = 16, β = 0"]
     kl, kl_at_1, stronger, stronger_at_1 = (

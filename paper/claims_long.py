@@ -1,9 +1,5 @@
 """ProRL as the paper has it, prolonged and over many tasks, one function for each claim: train what
 the claim needs, measure, draw, and return the lines of RESULTS.md.
-
-A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
-docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
-runs it.
 """
 
 import shutil
@@ -106,7 +102,7 @@ def prolonged(lab):
     ends = np.concatenate([lab.curves(last, task)[..., 0] for task in OF_STAGES], axis=2)
     write_course(lab, at)
     draw_course(lab, at)
-    j = min(4, len(lab.ks) - 1)  # k = 16
+    j = lab.index(16)
     regimes = {task: regime(of[0, ..., j], of[2, ..., j], of[4, ..., j]) for task, of in at.items()}
     resets = [int(lab.metrics(run)[-1]["resets"]) for run in runs.values()]
     doubling = doublings(lab.metrics(runs[first]))
@@ -195,7 +191,7 @@ def write_course(lab, at):
 def draw_course(lab, at):
     """pass@1 and pass@16 of each task over training."""
     figure, all_axes = panels(len(at), figsize=(3.2 * len(at), 3.4), sharey=True)
-    steps, j = [lab.scale.long_steps // 4 * i for i in range(5)], min(4, len(lab.ks) - 1)
+    steps, j = [lab.scale.long_steps // 4 * i for i in range(5)], lab.index(16)
     for axes, (task, of) in zip(all_axes, at.items(), strict=True):
         for i in (0, j):
             points = np.array([interval(values) for values in of[..., i]])
@@ -243,7 +239,7 @@ def lengths(lab):
         seed: [base, rl / f"step-{half}", rl] for seed, (base, rl) in lab.pairs("carry").items()
     }
     found = np.array([lab.curves(course, "carry", (n,)) for n in LENGTHS])  # (lengths, 3, S, P, K)
-    j = min(7, len(lab.ks) - 1)  # k = 128
+    j = lab.index(128)
     figure, both = panels(2, figsize=(10, 4), sharey=True)
     rows = []
     for axes, i in zip(both, (0, j), strict=True):

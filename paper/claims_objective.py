@@ -1,10 +1,6 @@
 """Is it RL that narrows, or the objective? Claims about the reward and the advantage, of several
 papers, one function each: train what the claim needs, measure, draw, and return the lines of
 RESULTS.md.
-
-A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
-docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
-runs it.
 """
 
 from itertools import pairwise
@@ -248,14 +244,6 @@ def objective_elsewhere(lab):
 # --------------------------------------------------------------------------------------------------
 # Learning from wrong completions only
 
-NSR = {
-    "countdown": ("countdown", {}),
-    "countdown, lr / 10": ("countdown", {}),
-    "countdown, β = 0.1": ("countdown", dict(beta=0.1)),
-    "countdown, from GRPO": ("countdown", {}),
-    "order": ("order", {}),
-}
-
 
 def negative(lab):
     """Punishing wrong completions alone: it needs a base that is mostly right
@@ -265,15 +253,20 @@ def negative(lab):
     others, the good and the bad. So where most completions are wrong, most of what is known is
     pushed away. "From GRPO" starts from the GRPO model, which is right more often than the base.
     """
-    rows, differences = [], {}
-    figure, all_axes = panels(len(NSR), figsize=(4 * len(NSR), 3.6), sharey=True)
-    for axes, (i, (label, (task, options))) in zip(all_axes, enumerate(NSR.items()), strict=True):
+    settings = {
+        "countdown": ("countdown", {}),
+        "countdown, lr / 10": ("countdown", dict(lr=lab.scale.lr / 10)),
+        "countdown, β = 0.1": ("countdown", dict(beta=0.1)),
+        "countdown, from GRPO": ("countdown", {}),
+        "order": ("order", {}),
+    }
+    rows, differences, n = [], {}, len(settings)
+    figure, all_axes = panels(n, figsize=(4 * n, 3.6), sharey=True)
+    for axes, i, (label, (task, options)) in zip(all_axes, range(n), settings.items(), strict=True):
         models = {}
         for seed, (start, rl) in lab.pairs(task).items():
             if label.endswith("GRPO"):
                 start, options = rl, options | dict(base=str(rl))
-            if label.endswith("lr / 10"):
-                options = options | dict(lr=lab.scale.lr / 10)
             punished = trained(lab, task, f"nsr-{i}", seed, algorithm="nsr", **options)
             models[seed] = [start, punished]
         of_start, of_nsr = lab.curves(models, task)

@@ -1,9 +1,5 @@
 """The claims of ProRL (arXiv 2505.24864), and the controls that they must pass, one function each:
 train what the claim needs, measure, draw, and return the lines of RESULTS.md.
-
-A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
-docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
-runs it.
 """
 
 import shutil
@@ -331,7 +327,7 @@ def weaker_start(lab):
     training makes the whole gain, sustained if the second half adds to it. The null model pairs
     starts and ends at random: what is arithmetic in the correlation is in it too.
     """
-    j = min(7, len(lab.ks) - 1)  # k = 128
+    j = lab.index(128)
     k, points, reach = lab.ks[j], [], {}
     models = {task: lab.pairs(task) for task in LEVELS}
     for task, levels in LEVELS.items():
@@ -400,13 +396,13 @@ def creativity(lab):
     base's corpus, a mean over L. Here it is of right answers of the base. The points are those of
     `weaker_start`, and the index is of the first seed.
     """
-    j = min(7, len(lab.ks) - 1)  # k = 128
+    j = lab.index(128)
     k, points = lab.ks[j], []
     for task, levels in LEVELS.items():
-        models, texts = lab.pairs(task), None
+        models = lab.pairs(task)
+        first, (base, _) = next(iter(models.items()))
+        texts = pretraining_corpus(base, TASKS[task])
         for level in levels:
-            first, (base, _) = next(iter(models.items()))
-            texts = texts or pretraining_corpus(base, TASKS[task])
             rows = lab.evaluate(base, task, (level,), seed=first)
             right = [row["completion"] for of in rows for row in of if row["reward"] == 1][:512]
             if not right:  # the base solves nothing at this level

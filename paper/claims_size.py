@@ -1,9 +1,5 @@
 """What size changes: of the model, of its pretraining, of the group, and of k. One function for
 each claim: train what the claim needs, measure, draw, and return the lines of RESULTS.md.
-
-A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
-docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
-runs it.
 """
 
 from support.intervals import difference

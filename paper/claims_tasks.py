@@ -1,9 +1,5 @@
 """The claims of Limit of RLVR (arXiv 2504.13837) about other tasks than mathematics, one function
 each: figure 4, code generation on the left and visual reasoning on the right.
-
-A claim takes the `Lab` and writes results/paper/<claim>.csv and .png. The first paragraph of its
-docstring is its heading in RESULTS.md, and the second is the background. `python -m paper <claim>`
-runs it.
 """
 
 from support.intervals import difference

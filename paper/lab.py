@@ -48,11 +48,9 @@ class Scale(NamedTuple):
     prorl_steps: int
     lr: float = grpo.Settings.lr  # of GRPO and of all that it is compared with
     more_seeds: tuple = ()  # of small differences, besides `seeds`
-    longer: int = 2  # the long runs of that claim have so many times `grpo_steps`
+    longer: int = 2  # the long runs of `objective` have so many times `grpo_steps`
     long_steps: int = 20  # of the run over five tasks
-    largest: int = (
-        2  # the largest model, and the longest pretraining, as multiples of the reference
-    )
+    largest: int = 2  # the largest model, and the longest pretraining; 1 is the reference
     pretraining: dict = {}  # settings of pretrain.py that are not its defaults
 
 
@@ -172,6 +170,10 @@ class Lab:
         self.scale, self.runs, self.device, self.dtype = scale, Path(runs), device, dtype
         self.ks = passk.powers_of_two(scale.samples)
         self.sampled = "samples"  # the directory of the samples, in that of the runs
+
+    def index(self, k):
+        """Where k stands in `ks`. If it is larger than all of them: the last place."""
+        return min(k.bit_length(), len(self.ks)) - 1
 
     def deeper(self, times):
         """The same laboratory with `times` as many samples, of half the problems."""
