@@ -55,7 +55,7 @@ def prolonged_run(lab, name, dynamic=True, **options):
 STAGES = [
     "carry:2-4+chain:4-7@18",
     "carry:2-6+chain:4-7+order@32",
-    "carry:2-8+chain:4-9+order+code@32",
+    "carry:2-8+chain:4-9+order@32",
     "carry:2-10+chain:4-12+order+code+countdown",
 ]
 OF_STAGES = ("carry", "chain", "order", "code", "countdown")

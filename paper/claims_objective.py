@@ -246,34 +246,36 @@ def objective_elsewhere(lab):
 
 
 def negative(lab):
-    """Punishing wrong completions alone: it needs a base that is mostly right
+    """Punishing wrong completions alone: it works where the right token is the likeliest
 
     NSR (2506.01347) learns from wrong completions only. The paper has it raise pass@1 and keep
-    pass@256, on a base that is right more often than not. A push away from a token goes to all
-    others, the good and the bad. So where most completions are wrong, most of what is known is
-    pushed away. "From GRPO" starts from the GRPO model, which is right more often than the base.
+    pass@256. A push away from a token goes to all others in proportion to their probability. On
+    chain the right step is always the likeliest one, so it gains most. On countdown many wrong
+    tokens are likely too. There are three more settings of countdown: a tenth of the learning rate,
+    a KL, and the GRPO model as the start, which is right more often than the base.
     """
     settings = {
-        "countdown": ("countdown", {}),
-        "countdown, lr / 10": ("countdown", dict(lr=lab.scale.lr / 10)),
-        "countdown, β = 0.1": ("countdown", dict(beta=0.1)),
-        "countdown, from GRPO": ("countdown", {}),
-        "order": ("order", {}),
+        "countdown": ("countdown", None, {}),
+        "countdown, lr / 10": ("countdown", None, dict(lr=lab.scale.lr / 10)),
+        "countdown, β = 0.1": ("countdown", None, dict(beta=0.1)),
+        "countdown, from GRPO": ("countdown", None, {}),
+        "order": ("order", None, {}),
+        "chain, 7 steps": ("chain", (7,), {}),
     }
     rows, differences, n = [], {}, len(settings)
     figure, all_axes = panels(n, figsize=(4 * n, 3.6), sharey=True)
-    for axes, i, (label, (task, options)) in zip(all_axes, range(n), settings.items(), strict=True):
+    for i, (label, (task, levels, options)) in enumerate(settings.items()):
         models = {}
         for seed, (start, rl) in lab.pairs(task).items():
             if label.endswith("GRPO"):
                 start, options = rl, options | dict(base=str(rl))
             punished = trained(lab, task, f"nsr-{i}", seed, algorithm="nsr", **options)
             models[seed] = [start, punished]
-        of_start, of_nsr = lab.curves(models, task)
+        of_start, of_nsr = lab.curves(models, task, levels)
         differences[label] = difference(of_nsr, of_start)
         curves = {"start": of_start, "NSR": of_nsr}
         rows += curve_rows(lab.ks, curves, label)
-        draw_pass_at_k(axes, label, lab.ks, curves)
+        draw_pass_at_k(all_axes[i], label, lab.ks, curves)
     write("negative", ["setting", "model", "k", "pass_at_k", "low", "high"], rows)
     save(figure, "negative")
     n = lab.ks[-1]
