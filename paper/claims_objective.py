@@ -294,17 +294,23 @@ def negative(lab):
 # --------------------------------------------------------------------------------------------------
 # Rewards that are wrong on purpose
 
-SPURIOUS = ("random", "inverted", "majority", "format")
+SPURIOUS = {  # the second one takes four optimizer steps per rollout, and its clip is narrow
+    "random": {},
+    "random-clip": dict(algorithm="random", minibatches=4, eps_low=0.05, eps_high=0.05),
+    "inverted": {},
+    "majority": {},
+    "format": {},
+}
 JUDGED_AT = {"countdown": (4,), "chain": (7,), "carry": (4,)}
 
 
 def spurious(lab):
     """Spurious rewards: what rises without the truth
 
-    GRPO with rewards that do not know the answer (2506.10947), judged by the verifier. One
-    optimizer step per rollout, so no clip is at work: in the paper's explanation a random reward
-    teaches only through the clip. A reward by majority makes the likeliest answer likelier, as a
-    lower temperature does.
+    GRPO with rewards that do not know the answer (2506.10947), judged by the verifier. In the
+    paper's explanation a random reward teaches only through the clip, so there is a run with one
+    optimizer step per rollout, where no ratio is clipped, and one with four and a clip of 0.05. A
+    reward by majority makes the likeliest answer likelier, as a lower temperature does.
     """
     rows, gains = [], {}
     figure, all_axes = panels(len(JUDGED_AT), figsize=(4.4 * len(JUDGED_AT), 4), sharey=True)
@@ -313,7 +319,10 @@ def spurious(lab):
         models = {
             seed: [
                 lab.base(task, seed),
-                *(trained(lab, task, of, seed, algorithm=of, **steps) for of in SPURIOUS),
+                *(
+                    trained(lab, task, label, seed, **dict(algorithm=label) | steps | options)
+                    for label, options in SPURIOUS.items()
+                ),
             ]
             for seed in lab.scale.seeds
         }
@@ -330,16 +339,16 @@ def spurious(lab):
     def largest(of):
         return max(gains[task, of][1, 0] for task in JUDGED_AT)
 
-    where, theirs = "2506.10947", {"random": "+.214", "inverted": "+.241", "format": "+.138"}
+    where, others = "2506.10947", "with Qwen, about 0 with other models"
+    theirs = {
+        "random": "about 0 without a clip",
+        "random-clip": f"+.214 {others}",
+        "inverted": f"+.241 {others}",
+        "format": f"+.138 {others}",
+    }
     return [
         *(
-            ruled(
-                where,
-                f"{of}: pass@1 rises on no task",
-                f"{gain} with Qwen, about 0 with other models",
-                at_1(of),
-                largest(of) <= 0,
-            )
+            ruled(where, f"{of}: pass@1 rises on no task", gain, at_1(of), largest(of) <= 0)
             for of, gain in theirs.items()
         ),
         ruled(

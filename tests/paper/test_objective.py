@@ -51,7 +51,7 @@ GREY = ("psr", "w-reinforce", "nsr", "beta-0.04", "entropy-0.03", "T-1.2", "grpo
 NSR = [f"nsr-{i}" for i in range(6)]
 BANDS = dict.fromkeys(("band-2-3", "band-8-10", "band-11-12"), 0.01 * COLD)
 MIDDLE = ("band-4-6", "dense-then-binary", "dense")
-SPURIOUS = ("random", "inverted", "format")
+SPURIOUS = ("random", "random-clip", "inverted", "format")
 ALONE = {"maxrl-alone": BROAD, "pass@4-alone": BROAD}
 
 # {claim: ({label of a run: how often it solves a problem}, the same where the claim is false)}
