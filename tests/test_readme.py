@@ -1,13 +1,16 @@
 """Every command of the README, at toy size and in its order; flags and links of all pages."""
 
-import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+# `runpy` warns when it runs a module that has been imported.
+pytestmark = pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -50,19 +53,27 @@ def commands(text):
             yield words
 
 
-def run(script, options, cwd):
-    what = [ROOT / script] if script.endswith(".py") else ["-m", script]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(
-        [sys.executable, *what, *options], cwd=cwd, env=environment, capture_output=True, text=True
-    )
+@pytest.fixture
+def run(monkeypatch):
+    """`python SCRIPT OPTION …` without the start of another interpreter -> the exit code"""
+
+    def start(script, *options):
+        monkeypatch.setattr(sys, "argv", [script, *options])
+        try:
+            runpy.run_module(script.removesuffix(".py"), run_name="__main__", alter_sys=True)
+        except SystemExit as stop:
+            return stop.code or 0
+        return 0
+
+    return start
 
 
-def test_every_command_of_the_readme_runs(tmp_path):
+def test_every_command_of_the_readme_runs(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     found = [tuple(command) for command in commands(README)]
     (tmp_path / "bases").symlink_to(ROOT / "bases")
     chain = "--task chain --run runs/base-chain"  # the README lets grpo.py pretrain it, in a minute
-    assert run("pretrain.py", f"{chain} {OTHER_BASE}".split(), tmp_path).returncode == 0
+    assert run("pretrain.py", *f"{chain} {OTHER_BASE}".split()) == 0
     assert len(found) >= 15
     seen = set()
     for script, *options in dict.fromkeys(found):  # each once, where it stands first
@@ -72,29 +83,21 @@ def test_every_command_of_the_readme_runs(tmp_path):
         again = script in seen and "--run" not in options and script not in NO_RUN
         extra = ["--overwrite"] if again else []
         seen.add(script)
-        result = run(script, [*options, *toy.split(), *extra], tmp_path)
-        assert result.returncode == 0, f"{script} {options}: {result.stderr}"
+        code = run(script, *options, *toy.split(), *extra)
+        assert code == 0, f"{script} {' '.join(options)}"  # pytest shows what it said
     assert (tmp_path / "results" / "passk" / "passk.png").exists()
 
 
-def known_flags(script):
-    """The flags that a script's --help lists."""
-    return set(re.findall(r"--[a-z0-9-]+", run(script, ["--help"], ROOT).stdout))
-
-
-@pytest.fixture(scope="module")
-def flags():
-    return {}
-
-
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-def test_every_flag_in_a_command_of_a_page_exists(page, flags):
+def test_every_flag_in_a_command_of_a_page_exists(page, run, capsys):
+    known = {}  # {script: the flags that its --help lists}
     for script, *options in commands(page.read_text()):
-        if script not in flags:
-            flags[script] = known_flags(script)
-        for option in options:
-            if option.startswith("--"):
-                assert option in flags[script], f"{page.name}: {script} has no {option}"
+        flags = [option for option in options if option.startswith("--")]
+        if flags and script not in known:
+            assert run(script, "--help") == 0, f"{page.name}: {script}"
+            known[script] = re.findall(r"--[a-z0-9-]+", capsys.readouterr().out)
+        for flag in flags:
+            assert flag in known[script], f"{page.name}: {script} has no {flag}"
 
 
 def test_the_make_targets_exist():
