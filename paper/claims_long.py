@@ -79,8 +79,8 @@ def prolonged(lab):
     seeds = (first, *more[:1])
     bases = {seed: base_of_tasks(lab, OF_STAGES, seed) for seed in seeds}
     common = dict(
-        stages=STAGES, steps=steps, problems=32, beta=0.1, advance=0.7,
-        eval_every=max(1, steps // 100), keep_every=steps // 4,
+        stages=STAGES, steps=steps, problems=lab.scale.grpo_problems // 2, beta=0.1,
+        advance=0.7, eval_every=max(1, steps // 100), keep_every=steps // 4,
     )  # fmt: skip
     runs = {
         seed: prolonged_run(lab, f"long-prorl-s{seed}", base=str(base), seed=seed, **common)
@@ -288,6 +288,7 @@ def transfer(lab):
     for seed in lab.scale.seeds:
         base = base_of_tasks(lab, SUMS, seed)
         common = dict(base=str(base), seed=seed, steps=lab.scale.prorl_steps)
+        common |= dict(problems=lab.scale.grpo_problems)
         models[seed] = [base]
         for task in SUMS:
             stages = [f"{task}:2-{digits}@{3 * digits}" for digits in (4, 6, 8, 10)]

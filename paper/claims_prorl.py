@@ -172,7 +172,10 @@ def resets(lab):
         "resets, optimizer kept": dict(keep_optimizer=True),
     }
     steps, metrics, models = 2 * lab.scale.prorl_steps, {}, {}
-    common = dict(steps=steps, stages=["carry:2-6"], problems=32, beta=1.0, patience=2)
+    common = dict(
+        steps=steps, stages=["carry:2-6"], problems=lab.scale.grpo_problems // 2, beta=1.0,
+        patience=2,
+    )  # fmt: skip
     for i, (label, options) in enumerate(variants.items()):
         for seed in lab.scale.seeds:
             options = options | common | dict(base=str(lab.base("carry", seed)), seed=seed)

@@ -60,7 +60,7 @@ SCALES = {
         problems=4,
         samples=8,
         grpo_steps=4,
-        grpo_problems=4,
+        grpo_problems=8,
         prorl_steps=4,
         long_steps=4,
         pretraining=dict(steps=2, layers=1, width=16, heads=2),
@@ -347,6 +347,9 @@ def panels(columns=1, **options):
 
 
 def save(figure, name):
+    for axes in figure.axes:
+        if len(axes.get_shared_y_axes().get_siblings(axes)) > 1:
+            axes.label_outer()  # one label for the panels of a row
     plots.save(figure, PICTURES / f"{name}.png")
 
 

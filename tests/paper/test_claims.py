@@ -14,7 +14,7 @@ from paper import claims_limit, claims_prorl, claims_tasks
 from paper.lab import PICTURES, Lab, Scale
 
 N, P = 16, 200
-SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problems=4, prorl_steps=8)
+SCALE = Scale(seeds=(0, 1, 2), problems=P, samples=N, grpo_steps=8, grpo_problems=8, prorl_steps=8)
 METRICS = "step,validation,kl_k3,update_norm,resets\n0,0.1,0.2,0.3,0\n1,,0.2,0.3,0\n"
 SEARCHES = ("countdown", "code", "pixels")
 SOLVED_COLD = {"order": 0.06, "chain": 0.01, "carry": 0.01} | dict.fromkeys(SEARCHES, 0.3)

@@ -26,7 +26,7 @@ from verifiers import TASKS, held_out_problems
 
 N, P, SEEDS = 256, 4, (3, 5)
 KS = [1, 2, 4, 8, 16, 32, 64, 128, 256]
-SCALE = Scale(seeds=SEEDS, problems=P, samples=N, grpo_steps=40, grpo_problems=6, prorl_steps=24)
+SCALE = Scale(seeds=SEEDS, problems=P, samples=N, grpo_steps=40, grpo_problems=8, prorl_steps=24)
 COUNTS = (0, 0, 0, 1, 2, 5, 40, 128, 231, 250, 256)  # correct samples of a problem
 
 
@@ -310,7 +310,7 @@ def test_the_rows_of_figure_4(claim, n, written, tmp_path):
             holds(all(low > -0.1 and high < 0.1 for _, low, high in both)),
         )
     assert len(found) == 3
-    common = dict(task=task, base=str(tmp_path / f"{task}-base-s5"), seed=5, steps=40, problems=6)
+    common = dict(task=task, base=str(tmp_path / f"{task}-base-s5"), seed=5, steps=40, problems=8)
     common |= dict(eval_every=20, lr=1.5e-4)
     trained = {f"{task}-grpo-s5": dict(keep_every=10)}
     trained |= {"code-all-or-nothing-s5": dict(all_or_nothing=True)} if whole else {}
@@ -467,7 +467,7 @@ def test_the_siblings_have_one_budget(written, tmp_path, monkeypatch):
     world = Known(tmp_path)
     claims_limit.siblings(world)
     for seed in SEEDS:
-        common = dict(base=str(tmp_path / BASE.format(seed)), seed=seed, steps=40, problems=6)
+        common = dict(base=str(tmp_path / BASE.format(seed)), seed=seed, steps=40, problems=8)
         common |= dict(eval_every=20, lr=1.5e-4)
         for a in ALGORITHMS[1:-1]:
             run = f"countdown-{a}-s{seed}"
@@ -564,7 +564,7 @@ def test_the_rows_of_rollouts(n, written, tmp_path):
     check_table(written["rollouts"], ["model", "k", "pass_at_k", "low", "high"], lines)
     for i, options in enumerate(VARIANTS.values()):
         run = f"countdown-variant-{i}-s5"
-        common = dict(base=str(tmp_path / BASE.format(5)), seed=5, steps=40, problems=6)
+        common = dict(base=str(tmp_path / BASE.format(5)), seed=5, steps=40, problems=8)
         common |= dict(eval_every=20, lr=1.5e-4, run=str(tmp_path / run))
         assert world.trained[run] == (grpo, grpo.Settings(**options, **common))
 
@@ -971,7 +971,7 @@ def test_the_rows_of_resets(n, written, tmp_path, monkeypatch):
     options = {0: dict(resets=False), 1: {}, 2: dict(keep_optimizer=True)}
     for i, more in options.items():
         run = runs[i].format(5)
-        wanted = dict(steps=48, stages=["carry:2-6"], problems=32, beta=1.0, patience=2, seed=5)
+        wanted = dict(steps=48, stages=["carry:2-6"], problems=4, beta=1.0, patience=2, seed=5)
         wanted |= dict(base=str(tmp_path / "carry-base-s5"), run=str(tmp_path / run))
         assert world.trained[run] == (prorl, prorl.Settings(**wanted, **more))
     assert list(drawn[0]) == list(labels)
