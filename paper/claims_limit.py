@@ -16,7 +16,6 @@ import numpy as np
 import grpo
 import passk
 import ppo
-import pretrain
 from extras import distill, limits, tree
 from extras.entropy import entropy_matched_temperature
 from extras.perplexity import perplexity, quantile_of_median
@@ -484,8 +483,7 @@ def distillation(lab):
     countdown, where a teacher cannot be much stronger, see docs/distillation.md.)
     """
     models = {seed: [*pair] for seed, pair in lab.pairs("carry").items()}
-    options = dict(task=["carry"], perfect=True, seed=1000) | lab.scale.pretraining
-    teacher = lab.train(pretrain, "carry-teacher", **options)
+    teacher = lab.pretrain("carry-teacher", ["carry"], seed=1000, perfect=True)
     for seed, of_seed in models.items():
         common = dict(task="carry", level=tuple(range(2, 11)), group=1, solutions=8000)
         common |= dict(base=str(of_seed[0]), teacher=str(teacher), seed=seed)

@@ -11,7 +11,6 @@ from support.plots import draw_with_band
 
 import numpy as np
 
-import pretrain
 import prorl
 from paper.claims_prorl import regime
 from paper.lab import (
@@ -171,10 +170,8 @@ def doublings(rows, most=6):
 
 def base_of_tasks(lab, tasks, seed):
     """One base of several tasks, pretrained for as many steps as their own bases together."""
-    options = dict(steps=sum(TASKS[task].pretrain_steps for task in tasks))
-    options |= dict(layers=4, width=128, heads=4) | lab.scale.pretraining
-    name = f"{'-'.join(tasks)}-base-s{seed}"
-    return lab.train(pretrain, name, task=list(tasks), seed=seed, **options)
+    size = dict(layers=4, width=128, heads=4)
+    return lab.pretrain(f"{'-'.join(tasks)}-base-s{seed}", tasks, seed, **size)
 
 
 def write_course(lab, at):

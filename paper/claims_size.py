@@ -6,7 +6,6 @@ from support.intervals import difference
 
 import grpo
 import passk
-import pretrain
 from extras import distill
 from paper.lab import (
     curve_rows,
@@ -19,22 +18,20 @@ from paper.lab import (
     show,
     write,
 )
-from verifiers import TASKS
 
 SMALL = dict(layers=2, width=96, heads=3)  # 0.28 of the weights of the reference's blocks
 LARGE = {2: dict(layers=5, width=160, heads=5), 4: dict(layers=7, width=192, heads=6)}
 
 
 def sizes(times):
-    """{label: settings of pretrain.py} of two other models and two other bases. times: how much
+    """{label: options of `Lab.pretrain`} of two other models and two other bases. times: how much
     larger the larger ones are than the reference
     """
-    steps = TASKS["countdown"].pretrain_steps
     return {
         "a quarter of the weights": SMALL,
         f"{times} times the weights": LARGE[times],
-        "a quarter of the pretraining": dict(steps=steps // 4),
-        f"{times} times the pretraining": dict(steps=times * steps),
+        "a quarter of the pretraining": dict(times=1 / 4),
+        f"{times} times the pretraining": dict(times=times),
     }
 
 
@@ -83,9 +80,8 @@ def size(lab):
 
 def other_base(lab, i, seed):
     """The base of the i-th of `sizes`."""
-    options = list(sizes(lab.scale.largest).values())[i] | lab.scale.pretraining
-    name = f"countdown-base-{i}-s{seed}"
-    return lab.train(pretrain, name, task=["countdown"], seed=seed, **options)
+    options = list(sizes(lab.scale.largest).values())[i]
+    return lab.pretrain(f"countdown-base-{i}-s{seed}", ["countdown"], seed, **options)
 
 
 def teacher(lab):

@@ -51,7 +51,8 @@ class Scale(NamedTuple):
     longer: int = 2  # the long runs of `objective` have so many times `grpo_steps`
     long_steps: int = 20  # of the run over five tasks
     largest: int = 2  # the largest model, and the longest pretraining; 1 is the reference
-    pretraining: dict = {}  # settings of pretrain.py that are not its defaults
+    pretraining: float = 1.0  # how long it is; 1 is that of pretrain.py
+    model: dict = {}  # settings of the model that are not the tasks' own
 
 
 SCALES = {
@@ -63,7 +64,8 @@ SCALES = {
         grpo_problems=8,
         prorl_steps=4,
         long_steps=4,
-        pretraining=dict(steps=2, layers=1, width=16, heads=2),
+        pretraining=0.002,
+        model=dict(layers=1, width=16, heads=2),
     ),
     "quick": Scale(
         seeds=(0,),
@@ -73,6 +75,7 @@ SCALES = {
         grpo_problems=16,
         prorl_steps=24,
         lr=5e-4,
+        pretraining=0.4,
     ),
     "full": Scale(
         seeds=(0, 1, 2),
@@ -255,9 +258,16 @@ class Lab:
         ]
         return np.array(found).swapaxes(0, 1)
 
+    def pretrain(self, name, tasks, seed, times=1.0, **options):
+        """A base of some tasks. times: how much longer it is pretrained than others. options:
+        settings of pretrain.py
+        """
+        steps = sum(TASKS[task].pretrain_steps for task in tasks) * times * self.scale.pretraining
+        options = dict(task=list(tasks), seed=seed, steps=round(steps)) | options | self.scale.model
+        return self.train(pretrain, name, **options)
+
     def base(self, task, seed):
-        options = dict(task=[task], seed=seed) | self.scale.pretraining
-        return self.train(pretrain, f"{task}-base-s{seed}", **options)
+        return self.pretrain(f"{task}-base-s{seed}", [task], seed)
 
     def base_and_rl(self, task, seed):
         """The base of a task and its RL model: GRPO's, or on carry ProRL's, from sums of up to ten

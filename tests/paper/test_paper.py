@@ -191,13 +191,11 @@ def lab(tmp_path):
 
 
 def test_a_run_of_another_scale_is_not_taken_for_this_one(lab, capsys):
-    """Trained with 2 steps, asked for with 3. What is there stays."""
+    """Trained with 3 steps, asked for with 6. What is there stays."""
     start = lab.base("countdown", 0)
     before = (start / "checkpoint.pt").read_bytes()
-    other = dict(task=["countdown"], seed=0) | lab.scale.pretraining | dict(steps=3)
-
     capsys.readouterr()
-    line = stopped(capsys, lambda: lab.train(pretrain, start.name, **other))
+    line = stopped(capsys, lambda: lab.pretrain(start.name, ["countdown"], 0, times=2))
     assert "another scale" in line
     assert (start / "checkpoint.pt").read_bytes() == before
 
@@ -232,7 +230,7 @@ def test_an_unfinished_run_is_continued(lab, monkeypatch):
     seen = []
     monkeypatch.setattr(pretrain, "train", seen.append)
     lab.base("countdown", 0)
-    assert len(seen) == 1 and seen[0].resume and seen[0].steps == 2
+    assert len(seen) == 1 and seen[0].resume and seen[0].steps == 3
     assert (start / "metrics.csv").read_text() == whole
 
 
