@@ -12,7 +12,7 @@ from paper.claims_size import CLAIMS, GROUPS, sizes
 from paper.lab import PICTURES
 from tests.paper.test_claims import P, World
 
-TOTAL = 128  # completions of a rollout
+TOTAL = 8 * 16  # completions of a step: 8 problems with 16 each
 
 
 class Sized(World):
