@@ -166,6 +166,8 @@ def read_claim(done, name):
     if not path.exists():
         return None
     saved = json.loads(path.read_text(encoding="utf-8"))
+    if set(saved["scale"]) != set(Scale._fields):
+        return None  # of another version: a scale had other settings
     return Scale(**saved["scale"]), [Row(**row) for row in saved["rows"]]
 
 

@@ -314,6 +314,8 @@ def test_what_is_done_at_this_scale_is_not_done_again(tmp_path, monkeypatch, cap
     write_claim(done, "a", scale, rows)
     write_claim(done, "b", scale._replace(problems=99), rows)
     assert paper.read_claim(done, "a")[1] == rows
+    (done / "c.json").write_text((done / "a.json").read_text().replace('"longer"', '"former"'))
+    assert paper.read_claim(done, "c") is None, "of another version"
     run_claims(wanted)
     assert ran == [("b", scale, str(tmp_path / "runs"), "cpu", "bfloat16")]
     printed = capsys.readouterr().out
