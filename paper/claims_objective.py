@@ -3,6 +3,7 @@ papers, one function each: train what the claim needs, measure, draw, and return
 RESULTS.md.
 """
 
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -365,61 +366,94 @@ def spurious(lab):
 # Where the problems must lie
 
 BANDS = {"2-3": (2, 3), "4-6": (4, 5, 6), "8-10": (8, 9, 10), "11-12": (11, 12)}
+DENSE_FIRST = "11-12, dense first"
 LENGTHS = (3, 6, 9, 12)
+DROPPED = {"4 of 5": 0.8, "19 of 20": 0.95}  # carries, in the demonstrations of the base
 
 
 def edge(lab):
     """The edge of competence: where must the problems lie for RL to extend the base? (carry)
 
-    GRPO on sums of one band of lengths, tested on four lengths (2512.07783). The last two runs
-    have the longest sums: one with the verifier's reward, one with the share of right columns in
-    its first half (a dense reward, 2509.21016).
+    GRPO on sums of one band of lengths, tested on four lengths (2512.07783). The last run has the
+    longest sums, and in its first half the share of right columns as its reward (a dense reward,
+    2509.21016). All of this from two bases: that of the other claims, whose demonstrations drop 4
+    of 5 carries, and one whose demonstrations drop 19 of 20.
     """
-    half = lab.scale.grpo_steps // 2
-    models = {seed: [lab.base("carry", seed)] for seed in lab.scale.seeds}
-    for seed, of_seed in models.items():
-        for label, levels in BANDS.items():
-            options = dict(level=levels, steps=half)
-            of_seed.append(trained(lab, "carry", f"band-{label}", seed, **options))
-        options = dict(level=BANDS["11-12"], steps=half // 2)
-        dense = trained(lab, "carry", "dense", seed, algorithm="columns", **options)
-        options |= dict(base=str(dense), steps=half - half // 2)
-        of_seed.append(trained(lab, "carry", "dense-then-binary", seed, **options))
-    names = ("base", *BANDS, "11-12, dense first")
-    found = [
-        dict(zip(names, lab.curves(models, "carry", (length,)), strict=True)) for length in LENGTHS
-    ]
-    n, rows = lab.ks[-1], []
-    figure, both = panels(2, figsize=(10, 4))
-    for axes, k, j in zip(both, (1, n), (0, -1), strict=True):
-        for name in names:
-            points = np.array([interval(of[name][:, :, j]) for of in found])
-            rows += [[name, k, *row] for row in zip(LENGTHS, *points.T, strict=True)]
-            draw_with_band(axes, LENGTHS, *points.T, name)
-        axes.set(xlabel="digits", ylim=(0, 1.02), title=f"pass@{k}")
-        axes.set_xticks(LENGTHS)
-    both[0].set_ylabel(f"95 % intervals over {over(found[0]['base'])}")
-    both[0].legend(title="trained on digits", fontsize=7)
-    write("edge", ["trained_on", "k", "digits", "pass_at_k", "low", "high"], rows)
+    figure, all_axes = panels(2 * len(DROPPED), figsize=(9 * len(DROPPED), 4), sharey=True)
+    rows, lines, n = [], [], lab.ks[-1]
+    for i, (label, dropped) in enumerate(DROPPED.items()):
+        models = {seed: runs_of_bands(lab, dropped, seed) for seed in lab.scale.seeds}
+        names = ("base", *BANDS, DENSE_FIRST)
+        found = [
+            dict(zip(names, lab.curves(models, "carry", (length,)), strict=True))
+            for length in LENGTHS
+        ]
+        for axes, k, j in zip(all_axes[2 * i :], (1, n), (0, -1), strict=False):
+            for name in names:
+                points = np.array([interval(of[name][:, :, j]) for of in found])
+                rows += [[label, name, k, *row] for row in zip(LENGTHS, *points.T, strict=True)]
+                draw_with_band(axes, LENGTHS, *points.T, name)
+            title = f"pass@{k}, {label} carries dropped"
+            axes.set(xlabel="digits", ylim=(0, 1.02), title=title)
+            axes.set_xticks(LENGTHS)
+        lines += rows_of_edge(f"{label} carries dropped", n, found[-1])
+    all_axes[0].set_ylabel(f"95 % intervals over {over(found[0]['base'])}")
+    all_axes[0].legend(title="trained on digits", fontsize=7)
+    write("edge", ["dropped", "trained_on", "k", "digits", "pass_at_k", "low", "high"], rows)
     save(figure, "edge")
-    gains = {name: difference(found[-1][name], found[-1]["base"])[:, -1] for name in names[1:]}
-    dense = difference(found[-1][names[-1]], found[-1]["11-12"])
+    return lines
+
+
+def runs_of_bands(lab, dropped, seed):
+    """The base, a run for each band, and the run with a dense reward first."""
+    if dropped == TASKS["carry"].dropped:
+        start, more = lab.base("carry", seed), ""
+    else:
+        with dropping(dropped):
+            start, more = lab.pretrain(f"carry-rare-base-s{seed}", ["carry"], seed), "rare-"
+    runs, half = [start], lab.scale.grpo_steps // 2
+    for label, levels in BANDS.items():
+        options = dict(base=str(start), level=levels, steps=half)
+        runs.append(trained(lab, "carry", f"{more}band-{label}", seed, **options))
+    options |= dict(steps=half // 2)  # of the longest band
+    dense = trained(lab, "carry", f"{more}dense", seed, algorithm="columns", **options)
+    options |= dict(base=str(dense), steps=half - half // 2)
+    return [*runs, trained(lab, "carry", f"{more}dense-then-binary", seed, **options)]
+
+
+@contextmanager
+def dropping(share):
+    """Demonstrations of carry drop another share of the carries."""
+    TASKS["carry"].dropped = share
+    try:
+        yield
+    finally:
+        del TASKS["carry"].dropped  # that of its class is back
+
+
+def rows_of_edge(label, n, curves):
+    """The lines about one base. curves: {run: (S, P, K)} at the longest sums"""
+    gains = {
+        name: difference(of, curves["base"])[:, -1] for name, of in curves.items() if name != "base"
+    }
+    dense = difference(curves[DENSE_FIRST], curves["11-12"])
     texts = "; ".join(f"{name} {signed(gain)}" for name, gain in gains.items())
     middle = max(gains["4-6"][0], gains["8-10"][0])
     return [
         ruled(
             "2512.07783",
-            f"pass@{n} at 12 digits, RL − base: largest after a band in the middle",
+            f"{label}: pass@{n} at 12 digits, RL − base: largest after a band in the middle",
             "at the edge of competence",
             texts,
             middle > max(gains["2-3"][0], gains["11-12"][0]),
         ),
         judged(
             "2509.21016",
-            "pass@1 at 12 digits, a dense reward first − the binary one alone",
+            f"{label}: pass@{n} at 12 digits, a dense reward first − the binary one alone",
             "above 0",
-            dense[:, 0],
+            dense[:, -1],
             +1,
+            f"; pass@1 {show(*dense[:, 0])}",
         ),
     ]
 

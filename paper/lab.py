@@ -10,6 +10,7 @@ S seeds, P problems, K values of k (`lab.ks`): a curve is (S, P, K).
 import copy
 import csv
 import math
+import shutil
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -267,7 +268,16 @@ class Lab:
         return self.train(pretrain, name, **options)
 
     def base(self, task, seed):
-        return self.pretrain(f"{task}-base-s{seed}", [task], seed)
+        """The base of a task. That of seed 0 is a copy of the one in bases/, if there is one."""
+        name, shipped = f"{task}-base-s{seed}", pretrain.SHIPPED / task
+        if seed or self.scale.model or not started(shipped):
+            return self.pretrain(name, [task], seed)
+        with self.alone(name):
+            if not (self.runs / name).exists():
+                unfinished = self.runs / f"{name}.partial"
+                shutil.copytree(shipped, unfinished, dirs_exist_ok=True)
+                unfinished.rename(self.runs / name)
+        return self.runs / name
 
     def base_and_rl(self, task, seed):
         """The base of a task and its RL model: GRPO's, or on carry ProRL's, from sums of up to ten

@@ -152,6 +152,27 @@ def test_the_runs_of_each_task(lab, monkeypatch):
     assert len(trained) == 8
 
 
+def test_the_base_of_seed_0_is_the_shipped_one(lab, tmp_path, monkeypatch):
+    """Copied once. Other seeds, other tasks, and other sizes of the model are pretrained."""
+    trained = []
+    monkeypatch.setattr(lab_module.pretrain, "train", trained.append)
+    (lab.runs / "carry-base-s0.partial").mkdir(parents=True)  # an interrupted copy
+    for task in ("countdown", "carry"):
+        shipped, copied = (lab_module.pretrain.SHIPPED / task, lab.base(task, 0))
+        assert copied == lab.runs / f"{task}-base-s0"
+        for file in ("checkpoint.pt", "config.json"):
+            assert (copied / file).read_bytes() == (shipped / file).read_bytes()
+    (copied / "mine").touch()
+    assert (lab.base("carry", 0) / "mine").exists() and not trained
+    lab.base("countdown", 1)
+    lab.base("order", 0)
+    lab.runs = tmp_path / "small"
+    lab.scale = lab.scale._replace(model=dict(width=32))
+    lab.base("countdown", 0)
+    found = [(settings.task, settings.seed, settings.width) for settings in trained]
+    assert found == [(["countdown"], 1, 128), (["order"], 0, 96), (["countdown"], 0, 32)]
+
+
 @pytest.mark.parametrize(("there", "done"), [(False, False), (True, False), (True, True)])
 def test_a_run_is_trained_resumed_or_left(there, done, lab, monkeypatch):
     trained = []

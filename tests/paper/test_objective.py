@@ -54,6 +54,12 @@ MIDDLE = ("band-4-6", "dense-then-binary", "dense")
 SPURIOUS = ("random", "random-clip", "inverted", "format")
 ALONE = {"maxrl-alone": BROAD, "pass@4-alone": BROAD}
 
+
+def of_both_bases(rates):
+    """The same from the base that has seen fewer carries."""
+    return rates | {f"rare-{label}": rate for label, rate in rates.items()}
+
+
 # {claim: ({label of a run: how often it solves a problem}, the same where the claim is false)}
 WORLDS = {
     "objective": (
@@ -73,8 +79,8 @@ WORLDS = {
         dict.fromkeys(SPURIOUS, COLD + 0.2) | {"majority": COLD},
     ),
     "edge": (
-        BANDS | dict.fromkeys(MIDDLE, COLD),
-        dict.fromkeys(BANDS, COLD) | dict.fromkeys(MIDDLE, 0 * COLD),
+        of_both_bases(BANDS | dict.fromkeys(MIDDLE, COLD)),
+        of_both_bases(dict.fromkeys(BANDS, COLD) | dict.fromkeys(MIDDLE, 0 * COLD)),
     ),
 }  # fmt: skip
 BASES = {"edge": 0.02 * COLD, "objective_elsewhere": 0.1 * COLD}
@@ -106,7 +112,8 @@ def test_a_claim_is_reproduced_where_it_is_true_and_not_where_it_is_false(
 ):
     monkeypatch.chdir(tmp_path)
     PICTURES.mkdir(parents=True)
-    name, base = claim.__name__, {"base": BASES.get(claim.__name__, COLD)}
+    name, rate = claim.__name__, BASES.get(claim.__name__, COLD)
+    base = {"base": rate, "rare-base": rate}
     true, false = (
         {row.claim: row for row in claim(Named(tmp_path, base | w))} for w in WORLDS[name]
     )
@@ -202,3 +209,35 @@ def test_equal_budgets(tmp_path, monkeypatch):
         _, found = trained[f"countdown-{label}-longer-s1"]
         more = dict(algorithm=label, steps=16, keep_every=8)
         assert found == of_grpo | more
+
+
+def test_bands_of_lengths(tmp_path, monkeypatch):
+    """Runs from both bases have the same settings. Carries are rare in the demonstrations of one
+    base, and nowhere else.
+    """
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    trained = {}
+
+    class Recorded(Named):
+        def train(self, script, name, **options):
+            trained[name] = (options, TASKS["carry"].dropped)
+            return super().train(script, name, **options)
+
+    rates = WORLDS["edge"][0] | {"base": COLD, "rare-base": COLD}
+    lines = claims_objective.edge(Recorded(tmp_path, rates))
+    assert len(lines) == 4 and len(trained) == 3 * 2 * 7 - 1  # a base of seed 0 is in bases/
+    assert {name for name, (_, dropped) in trained.items() if dropped != 0.8} == {
+        f"carry-rare-base-s{seed}" for seed in (0, 1, 2)
+    }
+    assert {dropped for _, dropped in trained.values()} == {0.8, 0.95}
+    steps = dict.fromkeys(("band-2-3", "band-4-6", "band-8-10", "band-11-12"), 4)
+    steps |= {"dense": 2, "dense-then-binary": 2}
+    for label, n in steps.items():
+        options, rare = (trained[f"carry-{more}{label}-s1"][0] for more in ("", "rare-"))
+        start = "dense" if label == "dense-then-binary" else "base"
+        assert options["base"] == str(tmp_path / f"carry-{start}-s1")
+        assert rare == options | dict(base=str(tmp_path / f"carry-rare-{start}-s1"))
+        low, high = (11, 12) if "dense" in label else map(int, label[5:].split("-"))
+        assert options["steps"] == n and options["level"] == tuple(range(low, high + 1))
+        assert ("algorithm" in options) == (label == "dense")
