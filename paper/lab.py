@@ -76,7 +76,6 @@ SCALES = {
         grpo_problems=16,
         prorl_steps=24,
         lr=5e-4,
-        pretraining=0.4,
     ),
     "full": Scale(
         seeds=(0, 1, 2),
@@ -268,16 +267,15 @@ class Lab:
         return self.train(pretrain, name, **options)
 
     def base(self, task, seed):
-        """The base of a task. That of seed 0 is a copy of the one in bases/, if there is one."""
-        name, shipped = f"{task}-base-s{seed}", pretrain.SHIPPED / task
-        if seed or self.scale.model or not started(shipped):
-            return self.pretrain(name, [task], seed)
+        """The base of a task. Seed 0 gives the one in bases/, if there is one: it is copied."""
+        name, shipped, scale = f"{task}-base-s{seed}", pretrain.SHIPPED / task, self.scale
+        as_shipped = (seed, scale.pretraining, scale.model, self.dtype) == (0, 1, {}, "float32")
         with self.alone(name):
-            if not (self.runs / name).exists():
+            if as_shipped and started(shipped) and not (self.runs / name).exists():
                 unfinished = self.runs / f"{name}.partial"
                 shutil.copytree(shipped, unfinished, dirs_exist_ok=True)
                 unfinished.rename(self.runs / name)
-        return self.runs / name
+        return self.pretrain(name, [task], seed)
 
     def base_and_rl(self, task, seed):
         """The base of a task and its RL model: GRPO's, or on carry ProRL's, from sums of up to ten

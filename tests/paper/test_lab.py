@@ -163,7 +163,7 @@ def test_the_base_of_seed_0_is_the_shipped_one(lab, tmp_path, monkeypatch):
         for file in ("checkpoint.pt", "config.json"):
             assert (copied / file).read_bytes() == (shipped / file).read_bytes()
     (copied / "mine").touch()
-    assert (lab.base("carry", 0) / "mine").exists() and not trained
+    assert (lab.base("carry", 0) / "mine").exists() and not trained, "it counts as finished"
     lab.base("countdown", 1)
     lab.base("order", 0)
     lab.runs = tmp_path / "small"
