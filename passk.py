@@ -33,7 +33,7 @@ import torch
 from tqdm import tqdm
 
 from model import load_model
-from rollout import sample_completions
+from rollout import ROWS_AT_ONCE, sample_completions
 from verifiers import TASKS, check_levels, grade, held_out_problems, task_option
 
 RUNS, N = ["bases/countdown", "runs/grpo"], 256
@@ -138,15 +138,14 @@ def table(curves, ks):
 
 
 def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
-    """Sample n completions of each problem and write each to `file` as a line of JSON -> the
-    number of correct ones (problems,)
-    """
-    generator = generator_for("evaluation", seed, next(model.parameters()).device)
-    correct = []
+    """Sample n completions of each problem, a line of JSON each in `file` -> correct ones (P,)"""
+    device, correct = next(model.parameters()).device, []
+    generator = generator_for("evaluation", seed, device)
+    at_once = processes() * max(1, ROWS_AT_ONCE[device.type] // (4 * n))  # so the bar moves
     bar = {"total": len(problems), "desc": f"{name}, {n} samples each", "unit": "problem"}
     with tqdm(**bar | bar_options()) as bar:
-        for i in range(0, len(problems), processes()):  # each process samples one of them
-            some = problems[i : i + processes()]
+        for i in range(0, len(problems), at_once):  # the processes share them
+            some = problems[i : i + at_once]
             batch = sample_completions(model, task, some, n, temperature, top_p, generator)
             correct += batch.correct.sum(dim=1).tolist()
             columns = (batch.rewards, batch.logp.sum(dim=-1), batch.lengths)  # each (b, n)

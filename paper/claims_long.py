@@ -79,7 +79,7 @@ def prolonged(lab):
     bases = {seed: base_of_tasks(lab, OF_STAGES, seed) for seed in seeds}
     common = dict(
         stages=STAGES, steps=steps, problems=lab.scale.grpo_problems // 2, beta=0.1,
-        advance=0.7, eval_every=max(1, steps // 100), keep_every=steps // 4,
+        advance=0.7, eval_every=max(2, steps // 100), keep_every=steps // 4,
     )  # fmt: skip
     runs = {
         seed: prolonged_run(lab, f"long-prorl-s{seed}", base=str(base), seed=seed, **common)
@@ -169,9 +169,9 @@ def doublings(rows, most=6):
 
 
 def base_of_tasks(lab, tasks, seed):
-    """One base of several tasks, pretrained for as many steps as their own bases together."""
-    size = dict(layers=4, width=128, heads=4)
-    return lab.pretrain(f"{'-'.join(tasks)}-base-s{seed}", tasks, seed, **size)
+    """One base of several tasks, at full scale with as many steps as their own bases together."""
+    options = dict(layers=4, width=128, heads=4, times=lab.scale.own_pretraining)
+    return lab.pretrain(f"{'-'.join(tasks)}-base-s{seed}", tasks, seed, **options)
 
 
 def write_course(lab, at):

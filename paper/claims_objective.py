@@ -410,7 +410,8 @@ def runs_of_bands(lab, dropped, seed):
         start, more = lab.base("carry", seed), ""
     else:
         with dropping(dropped):
-            start, more = lab.pretrain(f"carry-rare-base-s{seed}", ["carry"], seed), "rare-"
+            name, times = f"carry-rare-base-s{seed}", lab.scale.own_pretraining
+            start, more = lab.pretrain(name, ["carry"], seed, times), "rare-"
     runs, half = [start], lab.scale.grpo_steps // 2
     for label, levels in BANDS.items():
         options = dict(base=str(start), level=levels, steps=half)

@@ -53,6 +53,7 @@ class Scale(NamedTuple):
     long_steps: int = 20  # of the run over five tasks
     largest: int = 2  # the largest model, and the longest pretraining; 1 is the reference
     pretraining: float = 1.0  # how long it is; 1 is that of pretrain.py
+    own_pretraining: float = 1.0  # the same of a base that one claim alone has, times the above
     model: dict = {}  # settings of the model that are not the tasks' own
 
 
@@ -70,12 +71,13 @@ SCALES = {
     ),
     "quick": Scale(
         seeds=(0,),
-        problems=64,
+        problems=48,
         samples=64,
-        grpo_steps=32,
+        grpo_steps=24,
         grpo_problems=16,
         prorl_steps=24,
-        lr=5e-4,
+        lr=6e-4,
+        own_pretraining=0.3,
     ),
     "full": Scale(
         seeds=(0, 1, 2),

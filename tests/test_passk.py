@@ -115,34 +115,54 @@ def test_powers_of_two():
 
 
 def test_an_evaluation_samples_as_it_is_told_and_counts_only_full_rewards(monkeypatch):
-    told, rewards = [], torch.tensor([[1.0, 0.5, 0.0, 1.0]])
+    told, rewards = [], torch.tensor([1.0, 0.5, 0.0, 1.0])
 
     def fake_sampling(*args):
         told.append(args)
+        b = len(args[2])
         return Rollout(
-            prompts=torch.zeros(1, 1),
-            completions=torch.zeros(1, 4, 2),
-            mask=torch.ones(1, 4, 2, dtype=torch.bool),
-            logp=torch.full((1, 4, 2), -0.5),
-            rewards=rewards,
-            ended=torch.ones(1, 4, dtype=torch.bool),
-            texts=[["1", "2", "3", "4"]],
+            prompts=torch.zeros(b, 1),
+            completions=torch.zeros(b, 4, 2),
+            mask=torch.ones(b, 4, 2, dtype=torch.bool),
+            logp=torch.full((b, 4, 2), -0.5),
+            rewards=rewards.expand(b, 4),
+            ended=torch.ones(b, 4, dtype=torch.bool),
+            texts=[["1", "2", "3", "4"]] * b,
             problems=args[2],
             max_tokens=2,
         )
 
     monkeypatch.setattr(passk, "sample_completions", fake_sampling)
+    monkeypatch.setitem(passk.ROWS_AT_ONCE, "cpu", 47)  # a quarter: room for two problems of four
     model, file, task = GPT(layers=1, width=8, heads=2), io.StringIO(), TASKS["countdown"]
-    problems = held_out_problems(task, (4,), 2)
+    problems = held_out_problems(task, (4,), 3)
     c = passk.evaluate(model, "a", task, problems, 4, 0.6, 0.95, 7, file)
-    assert c.tolist() == [2, 2]
-    assert [args[2:6] for args in told] == [([problem], 4, 0.6, 0.95) for problem in problems]
+    assert c.tolist() == [2, 2, 2]
+    assert [args[2:6] for args in told] == [
+        (problems[:2], 4, 0.6, 0.95),
+        (problems[2:], 4, 0.6, 0.95),
+    ]
     assert told[0][6] is told[1][6] and told[0][6].initial_seed() == seed_for("evaluation", 7)
     rows = [json.loads(line) for line in file.getvalue().splitlines()]
-    assert [row["reward"] for row in rows] == rewards[0].tolist() * 2
-    assert [row["completion"] for row in rows] == ["1", "2", "3", "4"] * 2
+    assert [row["reward"] for row in rows] == rewards.tolist() * 3
+    assert [row["completion"] for row in rows] == ["1", "2", "3", "4"] * 3
     assert [row["prompt"] for row in rows] == [p.prompt for p in problems for _ in range(4)]
     assert rows[0]["logp"] == -1.0 and rows[0]["tokens"] == 2 and rows[0]["level"] == 4
+
+
+def test_a_problem_with_many_samples_is_evaluated_alone(monkeypatch):
+    sizes = []
+
+    def fake_sampling(model, task, problems, *rest):
+        sizes.append(len(problems))
+        raise StopIteration
+
+    monkeypatch.setattr(passk, "sample_completions", fake_sampling)
+    model, task = GPT(layers=1, width=8, heads=2), TASKS["countdown"]
+    for n in (64, 256, 1024):
+        with pytest.raises(StopIteration):
+            passk.evaluate(model, "a", task, held_out_problems(task, (4,), 9), n, 1, 1, 0, None)
+    assert sizes == [4, 1, 1]
 
 
 def test_an_evaluation_from_end_to_end(base, tmp_path, capsys):
