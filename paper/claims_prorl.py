@@ -140,7 +140,7 @@ def temperature(lab):
         axes.axhline(of_rl[:, :, -1].mean(), color="tab:orange", label="RL at T = 1")
         axes.set(xlabel="the base's temperature", ylim=(0, 1.05), title=f"{task}, pass@{n}")
         axes.set_ylabel(f"95 % intervals over {over(of_rl)}")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="center right")
     save(figure, "temperature")
     write("temperature", ["task", "model", "temperature", f"pass_at_{n}", "low", "high"], rows)
     of_base, of_rl = found["chain"]
