@@ -246,10 +246,11 @@ def siblings(lab):
     """The algorithms differ little, and none closes the gap to the base's coverage (ΔSE, countdown)
 
     Equal budgets: the same base, the same learning rate, the same number of rollouts with the same
-    number of problems, 16 completions of each problem, and no KL. All algorithms but PPO take one
-    optimizer step per rollout. There the ratio is 1 and no clip acts, so the comparison is between
-    advantages and means over tokens. DAPO also has its price of length and dynamic sampling; the
-    groups that it replaces come on top of the budget. PPO takes four steps per rollout.
+    number of problems, 16 completions of each problem, and no KL. At full scale all but PPO take
+    one optimizer step per rollout. There the ratio is 1 and no clip acts, so the comparison is
+    between advantages and means over tokens. DAPO also has its price of length and dynamic
+    sampling; the groups that it replaces come on top of the budget. PPO takes four steps per
+    rollout, as all do at quick scale.
     """
     models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
     for seed, of_seed in models.items():
@@ -258,8 +259,8 @@ def siblings(lab):
             lab.train(grpo, f"countdown-{name}-s{seed}", algorithm=name, **common)
             for name in SIBLINGS
         ]
-        options = dict(group=16, epochs=1, beta=0.0, unended_penalty=0.0)
-        of_seed.append(lab.train(ppo, f"countdown-ppo-s{seed}", **options, **common))
+        common |= dict(group=16, epochs=1, minibatches=4, beta=0.0, unended_penalty=0.0)
+        of_seed.append(lab.train(ppo, f"countdown-ppo-s{seed}", **common))
     names, n = ("base", "grpo", *SIBLINGS, "ppo"), lab.ks[-1]
     curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
     once, reach = curves["base"][:, :, 0], curves["base"][:, :, -1]

@@ -60,8 +60,8 @@ def objective(lab):
     checkpoints from the base to a run of several times the budget. So "GRPO, stopped earlier" is on
     it. A model lies above the path if its pass@k is higher than the path's at the same pass@1. The
     path is straight between checkpoints, and constant beyond its largest pass@1. With one optimizer
-    step per rollout no ratio is clipped: there GSPO is GRPO, and CISPO is GRPO with DAPO's mean, so
-    they are not among the rows.
+    step per rollout (at full scale) no ratio is clipped: there GSPO is GRPO, and CISPO is GRPO with
+    DAPO's mean, so they are not among the rows.
     """
     n, paths, pairs = lab.ks[-1], paths_of(lab), []
     write_paths(lab, paths)

@@ -48,6 +48,7 @@ class Scale(NamedTuple):
     grpo_problems: int  # problems per rollout, with 16 completions each
     prorl_steps: int
     lr: float = grpo.Settings.lr  # of GRPO and of all that it is compared with
+    minibatches: int = 1  # optimizer steps on a rollout, of the same
     more_seeds: tuple = ()  # of small differences, besides `seeds`
     longer: int = 2  # the long runs of `objective` have so many times `grpo_steps`
     long_steps: int = 20  # of the run over five tasks
@@ -71,12 +72,13 @@ SCALES = {
     ),
     "quick": Scale(
         seeds=(0,),
-        problems=48,
+        problems=64,
         samples=64,
         grpo_steps=24,
         grpo_problems=16,
         prorl_steps=24,
-        lr=6e-4,
+        lr=2e-4,
+        minibatches=4,
         own_pretraining=0.3,
     ),
     "full": Scale(
@@ -300,6 +302,7 @@ class Lab:
             eval_every=steps // 2,
             problems=self.scale.grpo_problems,
             lr=self.scale.lr,
+            minibatches=self.scale.minibatches,
         )
 
     def steps_of_rl(self, task):
