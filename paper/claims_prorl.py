@@ -423,7 +423,7 @@ def creativity(lab):
         axes.errorbar(x, gain, (gain - low, high - gain), fmt="o", color=f"C{i}", label=task)
     axes.axhline(0, color="grey", linewidth=0.8)
     axes.set(xlabel="creativity index of the base's right answers", ylabel=f"gain in pass@{k}")
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="lower right")
     save(figure, "creativity")
     r = correlation(points, 3)
     small, large = ([p[2] for p in points if (p[3] < 0.05) == which] for which in (True, False))
