@@ -138,13 +138,13 @@ def table(curves, ks):
 
 
 def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
-    """Sample n completions of each problem, a line of JSON each in `file` -> correct ones (P,)"""
+    """Write n completions of each problem to `file`, as JSON -> how many are correct (problems,)"""
     device, correct = next(model.parameters()).device, []
     generator = generator_for("evaluation", seed, device)
-    at_once = processes() * max(1, ROWS_AT_ONCE[device.type] // (4 * n))  # so the bar moves
+    at_once = processes() * max(1, ROWS_AT_ONCE[device.type] // (4 * n))
     bar = {"total": len(problems), "desc": f"{name}, {n} samples each", "unit": "problem"}
     with tqdm(**bar | bar_options()) as bar:
-        for i in range(0, len(problems), at_once):  # the processes share them
+        for i in range(0, len(problems), at_once):  # a few at once, and the bar moves
             some = problems[i : i + at_once]
             batch = sample_completions(model, task, some, n, temperature, top_p, generator)
             correct += batch.correct.sum(dim=1).tolist()

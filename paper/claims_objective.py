@@ -295,8 +295,8 @@ def negative(lab):
 # --------------------------------------------------------------------------------------------------
 # Rewards that are wrong on purpose
 
-SPURIOUS = {  # the second one takes four optimizer steps per rollout, and its clip is narrow
-    "random": {},
+SPURIOUS = {  # of random there are two: without a clip, and with a narrow one
+    "random": dict(minibatches=1),
     "random-clip": dict(algorithm="random", minibatches=4, eps_low=0.05, eps_high=0.05),
     "inverted": {},
     "majority": {},

@@ -48,13 +48,13 @@ class Scale(NamedTuple):
     grpo_problems: int  # problems per rollout, with 16 completions each
     prorl_steps: int
     lr: float = grpo.Settings.lr  # of GRPO and of all that it is compared with
-    minibatches: int = 1  # optimizer steps on a rollout, of the same
+    minibatches: int = 1  # their optimizer steps on each rollout
     more_seeds: tuple = ()  # of small differences, besides `seeds`
     longer: int = 2  # the long runs of `objective` have so many times `grpo_steps`
     long_steps: int = 20  # of the run over five tasks
     largest: int = 2  # the largest model, and the longest pretraining; 1 is the reference
     pretraining: float = 1.0  # how long it is; 1 is that of pretrain.py
-    own_pretraining: float = 1.0  # the same of a base that one claim alone has, times the above
+    own_pretraining: float = 1.0  # a further factor, for a base that one claim alone has
     model: dict = {}  # settings of the model that are not the tasks' own
 
 

@@ -241,3 +241,25 @@ def test_bands_of_lengths(tmp_path, monkeypatch):
         low, high = (11, 12) if "dense" in label else map(int, label[5:].split("-"))
         assert options["steps"] == n and options["level"] == tuple(range(low, high + 1))
         assert ("algorithm" in options) == (label == "dense")
+
+
+def test_only_one_of_the_random_rewards_is_clipped(tmp_path, monkeypatch):
+    """Also at a scale where GRPO takes four optimizer steps on each rollout."""
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    trained = {}
+
+    class Recorded(Named):
+        def train(self, script, name, **options):
+            trained[name] = options
+            return super().train(script, name, **options)
+
+    lab = Recorded(tmp_path, WORLDS["spurious"][0] | {"base": COLD})
+    lab.scale = lab.scale._replace(minibatches=4)
+    claims_objective.spurious(lab)
+    for task in ("countdown", "chain", "carry"):
+        steps = {
+            label: trained[f"{task}-{label}-s1"]["minibatches"]
+            for label in ("random", "random-clip", "inverted")
+        }
+        assert steps == {"random": 1, "random-clip": 4, "inverted": 4}
