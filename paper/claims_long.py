@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from itertools import pairwise, product
 
 from support.intervals import difference, interval
-from support.plots import draw_with_band
+from support.plots import draw_dynamics, draw_with_band
 
 import numpy as np
 
 import prorl
-from paper.claims_prorl import regime
+from extras.samples import mean_entropy
+from paper.claims_prorl import at_temperatures, best_temperature, regime
 from paper.lab import (
     PICTURES,
     curve_rows,
@@ -66,91 +67,119 @@ WITHOUT = {
 }
 
 
+def long_run(lab, label, seed):
+    """One run over all stages: "ProRL", or that without one of `WITHOUT`."""
+    steps, name = lab.scale.long_steps, f"long-prorl-s{seed}"
+    if label in WITHOUT:
+        name = f"long-without-{list(WITHOUT).index(label)}-s{seed}"
+    common = dict(
+        base=str(base_of_tasks(lab, OF_STAGES, seed)), seed=seed, stages=STAGES, steps=steps,
+        problems=max(4, lab.scale.grpo_problems // 4), lr=lab.scale.lr, beta=0.3, advance=0.7,
+        eval_every=max(2, steps // 50), keep_every=steps // 4,
+    )  # fmt: skip
+    return prolonged_run(lab, name, **common | WITHOUT.get(label, {}))
+
+
 def prolonged(lab):
     """Prolonged RL: one model, five tasks, four stages, and resets that stagnation decides
 
     Stages add tasks, levels and length. The reference is reset when three validations on the blend
-    of all stages bring no gain. Each task is tested at its hardest level. The other runs lack one
-    part of the recipe each. "All of it" is GRPO without a KL, at temperature 1. They have the first
-    seed only. The validation of each run and its dynamics are in further pictures.
+    of all stages bring no gain. Each task is tested at its usual level; sums of 12 digits and
+    chains of 16 steps are longer than any in training. ProRL has two seeds at full scale. The other
+    runs lack one part of the recipe each and have the first seed only, so their intervals are over
+    problems. "All of it" is GRPO without a KL, at temperature 1, in the same stages. All have as
+    many rollouts, each with four optimizer steps; dynamic sampling samples more completions for
+    them. The validation of each run, and the dynamics of the first one, are in further pictures.
     """
-    steps, (first, *more) = lab.scale.long_steps, lab.scale.seeds
-    seeds = (first, *more[:1])
-    bases = {seed: base_of_tasks(lab, OF_STAGES, seed) for seed in seeds}
-    common = dict(
-        stages=STAGES, steps=steps, problems=lab.scale.grpo_problems // 2, beta=0.1,
-        advance=0.7, eval_every=max(2, steps // 100), keep_every=steps // 4,
-    )  # fmt: skip
-    runs = {
-        seed: prolonged_run(lab, f"long-prorl-s{seed}", base=str(base), seed=seed, **common)
-        for seed, base in bases.items()
-    }
-    others, common = {}, common | dict(base=str(bases[first]), seed=first)
-    for i, (label, options) in enumerate(WITHOUT.items()):
-        others[label] = prolonged_run(lab, f"long-without-{i}-s{first}", **common | options)
-    shutil.copy(runs[first] / "dynamics.png", PICTURES / "prolonged-dynamics.png")
-    draw_validations(lab, {"ProRL": runs[first]} | {f"no {x}": run for x, run in others.items()})
+    steps, seeds = lab.scale.long_steps, lab.scale.seeds[:2]
+    runs = {seed: long_run(lab, "ProRL", seed) for seed in seeds}
+    first = runs[seeds[0]]
+    others = {label: long_run(lab, label, seeds[0]) for label in WITHOUT}
+    draw_dynamics(first)
+    shutil.copy(first / "dynamics.png", PICTURES / "prolonged-dynamics.png")
+    draw_validations(lab, {"ProRL": first} | {f"no {x}": run for x, run in others.items()})
 
     course = {
-        seed: [bases[seed], *(run / f"step-{steps // 4 * i}" for i in (1, 2, 3)), run]
+        seed: [
+            base_of_tasks(lab, OF_STAGES, seed),
+            *(run / f"step-{steps // 4 * i}" for i in (1, 2, 3)),
+            run,
+        ]
         for seed, run in runs.items()
     }
     at = {task: lab.curves(course, task) for task in OF_STAGES}  # {task: (5, S, P, K)}
-    whole = np.concatenate([*at.values()], axis=2)  # the problems of all tasks (5, S, 5 P, K)
-    last = {first: [runs[first], *others.values()]}
-    ends = np.concatenate([lab.curves(last, task)[..., 0] for task in OF_STAGES], axis=2)
-    write_course(lab, at)
+    last = {seeds[0]: [first, *others.values()]}
+    ends = {task: lab.curves(last, task) for task in OF_STAGES}  # {task: (5, 1, P, K)}
+    write_course(lab, at, ends)
     draw_course(lab, at)
-    j = lab.index(16)
-    regimes = {task: regime(of[0, ..., j], of[2, ..., j], of[4, ..., j]) for task, of in at.items()}
+    # All problems of all tasks, (5, S, 5 P, K) and (5, 1, 5 P, K).
+    whole, whole_ends = (np.concatenate([*of.values()], axis=2) for of in (at, ends))
+    j = lab.index(128)
+    regimes = {
+        task: [regime(*(of[i, s : s + 1, :, j] for i in (0, 2, 4))) for s in range(len(seeds))]
+        for task, of in at.items()
+    }
     resets = [int(lab.metrics(run)[-1]["resets"]) for run in runs.values()]
-    doubling = doublings(lab.metrics(runs[first]))
+    doubling = doublings(lab.metrics(first))
     return [
         ruled(
             "Figure 2",
             "at least four resets in each run, all decided by stagnation",
             "several",
-            f"{', '.join(map(str, resets))} in {steps} steps",
+            f"{', '.join(map(str, resets))} in {steps} steps; at the end "
+            + ", ".join(last_stage(lab.metrics(run)) for run in runs.values()),
             min(resets) >= 4,
         ),
-        *(
-            judged(
-                "Figure 1, left",
-                f"pass@{lab.ks[i]} over all tasks, the end − half-way",
-                "above 0",
-                difference(whole[4, ..., i], whole[2, ..., i]),
-                +1,
-                "; before training {:.3f}, at the end {:.3f}".format(
-                    *whole[[0, 4], ..., i].mean(axis=(1, 2))
-                ),
-            )
-            for i in (0, j)
-        ),
+        *(gains_late(lab.ks[i], whole[..., i]) for i in (0, lab.index(16))),
         *(
             judged(
                 "",
-                f"pass@1 over all tasks, ProRL − without {label}",
+                f"pass@1 over all tasks, ProRL − without {label} (one seed)",
                 "above 0",
-                difference(ends[0], end),
+                difference(whole_ends[0, ..., 0], end[..., 0]),
                 +1,
+                f"; without, at the end {last_stage(lab.metrics(run))}",
             )
-            for label, end in zip(others, ends[1:], strict=True)
+            for (label, run), end in zip(others.items(), whole_ends[1:], strict=True)
         ),
         ruled(
             "",
-            "each doubling of the rollouts adds to the validation (the first seed)",
+            "each doubling of the rollouts adds to the validation (the first seed, means of three "
+            "validations)",
             "–",
             ", ".join(f"{score:.3f} after {n}" for n, score in doubling),
-            all(after > before for (_, before), (_, after) in pairwise(doubling)),
+            len(doubling) > 1 and all(x < y for (_, x), (_, y) in pairwise(doubling)),
         ),
         ruled(
             "§4.3",
             f"the regimes of pass@{lab.ks[j]}: diminish, plateau and sustained are all found",
             "all three",
-            "; ".join(f"{task} {said}" for task, said in regimes.items()),
-            len(set(regimes.values())) == 3,
+            "; ".join(f"{task} {', '.join(said)}" for task, said in regimes.items()),
+            len({said for of in regimes.values() for said in of}) == 3,
         ),
     ]
+
+
+def gains_late(k, at):
+    """The `Row` about the second half of training. at: pass@k (5, S, P), a quarter apart. Two seeds
+    are too few for an interval over seeds, so each has its own.
+    """
+    late = [difference(*of) for of in zip(at[4, :, None], at[2, :, None], strict=True)]
+    before, after = at[[0, 4]].mean(axis=(1, 2))
+    return ruled(
+        "Figure 1, left",
+        f"pass@{k} over all tasks, the end − half-way: above 0 in each seed",
+        "above 0",
+        f"{', '.join(show(*gain) for gain in late)}; before training {before:.3f}, at the end "
+        f"{after:.3f}",
+        min(low for _, low, _ in late) > 0,
+    )
+
+
+def last_stage(rows):
+    """The last stage of a run, and its first step. rows: of metrics.csv"""
+    ends = [int(row["step"]) for row in rows if row["event"] == "stage"]
+    return f"stage {len(ends) + 1} from step {ends[-1] + 1}" if ends else "stage 1"
 
 
 def doublings(rows, most=6):
@@ -174,15 +203,21 @@ def base_of_tasks(lab, tasks, seed):
     return lab.pretrain(f"{'-'.join(tasks)}-base-s{seed}", tasks, seed, **options)
 
 
-def write_course(lab, at):
-    quarters = lab.scale.long_steps // 4
+def write_course(lab, at, ends):
+    """pass@k of ProRL over training, and of the other runs at the end. at: {task: (5, S, P, K)}.
+    ends: the same of ProRL and of each of `WITHOUT`
+    """
+    steps = lab.scale.long_steps
     rows = [
-        [task, quarters * i, k, *interval(of[i, ..., j])]
-        for task, of in at.items()
-        for i in range(5)
+        [run, task, step, k, *interval(values[..., j])]
+        for task in at
+        for run, step, values in (
+            *(("ProRL", steps // 4 * i, of) for i, of in enumerate(at[task])),
+            *((f"without {x}", steps, of) for x, of in zip(WITHOUT, ends[task][1:], strict=True)),
+        )
         for j, k in enumerate(lab.ks)
     ]
-    write("prolonged", ["task", "step", "k", "pass_at_k", "low", "high"], rows)
+    write("prolonged", ["run", "task", "step", "k", "pass_at_k", "low", "high"], rows)
 
 
 def draw_course(lab, at):
@@ -222,50 +257,82 @@ def draw_validations(lab, runs):
 # --------------------------------------------------------------------------------------------------
 # Longer than in training
 
-LENGTHS = (2, 4, 6, 8, 10, 11, 12)
+LENGTHS = {"carry": range(2, 13), "chain": (8, 10, 12, 14, 16)}
+AXES = {"carry": "digits (RL: up to 10)", "chain": "steps (RL: 4 to 7)"}
 
 
 def lengths(lab):
-    """Out of distribution by size: trained on sums of up to 10 digits, tested on 2 to 12 (carry)
+    """Out of distribution by size: longer problems than in training (carry, chain)
 
-    The base, ProRL half-way and ProRL at the end. The base has seen sums of all these lengths, with
-    carries dropped. RL has seen none of more than 10 digits.
+    Sums: the base, ProRL half-way, when it has seen shorter sums only, and ProRL at the end, which
+    was trained on up to 10 digits. They are tested on 2 to 12 digits, the width of a sum's fields.
+    The base has seen sums of all these lengths, with carries dropped. Chain is the control: GRPO on
+    4 to 7 steps is compared with the base at its best temperature on 16 steps.
     """
-    half, names = lab.scale.prorl_steps // 2, ("base", "half-way", "end")
-    course = {
-        seed: [base, rl / f"step-{half}", rl] for seed, (base, rl) in lab.pairs("carry").items()
+    half, sums, chains = lab.scale.prorl_steps // 2, lab.pairs("carry"), lab.pairs("chain")
+    best = best_temperature(at_temperatures(lab, "chain", chains)[0])
+    course = {seed: [base, rl / f"step-{half}", rl] for seed, (base, rl) in sums.items()}
+    bases = {seed: [base] for seed, (base, _) in chains.items()}
+    found = {  # {task: [{model: (S, P, K)} of each length]}
+        "carry": [
+            dict(zip(("base", "half-way", "end"), lab.curves(course, "carry", (n,)), strict=True))
+            for n in LENGTHS["carry"]
+        ],
+        "chain": [
+            dict(zip(("base", "GRPO"), lab.curves(chains, "chain", (n,)), strict=True))
+            | {f"base, T = {best:g}": lab.curves(bases, "chain", (n,), best)[0]}
+            for n in LENGTHS["chain"]
+        ],
     }
-    found = np.array([lab.curves(course, "carry", (n,)) for n in LENGTHS])  # (lengths, 3, S, P, K)
     j = lab.index(128)
-    figure, both = panels(2, figsize=(10, 4), sharey=True)
-    rows = []
-    for axes, i in zip(both, (0, j), strict=True):
-        for name, of in zip(names, found.swapaxes(0, 1), strict=True):
-            points = np.array([interval(values) for values in of[..., i]])
-            rows += [[name, lab.ks[i], *row] for row in zip(LENGTHS, *points.T, strict=True)]
-            draw_with_band(axes, LENGTHS, *points.T, name)
-        axes.axvline(10, color="grey", linestyle=":")
-        axes.set(xlabel="digits (RL: up to 10)", ylim=(0, 1.02), title=f"pass@{lab.ks[i]}")
-    both[0].set_ylabel(f"95 % intervals over {over(found[0, 0])}")
-    both[0].legend(fontsize=8)
-    write("lengths", ["model", "k", "digits", "pass_at_k", "low", "high"], rows)
-    save(figure, "lengths")
-    beyond = [n > 10 for n in LENGTHS]
-    base, _, end = found[beyond].swapaxes(0, 1)  # (beyond, S, P, K) each
-    drop = difference(found[LENGTHS.index(12), 2, ..., 0], found[LENGTHS.index(10), 2, ..., 0])
+    draw_lengths(lab, found, (0, j))
+    beyond = found["carry"][-2:]  # 11 and 12 digits
+    base, end = ([of[name] for of in beyond] for name in ("base", "end"))
+    drop = difference(beyond[-1]["end"][..., 0], found["carry"][-3]["end"][..., 0])
+    rl, control = ([of[name] for of in found["chain"]] for name in ("GRPO", f"base, T = {best:g}"))
+    longer = difference(*(np.concatenate(of, axis=1)[..., j] for of in (rl, control)))
     return [
         *(
             judged(
                 "Figure 6",
                 f"pass@{lab.ks[i]} beyond the lengths of training (11, 12), the end − base",
                 "above 0",
-                difference(np.concatenate(end[..., i], 1), np.concatenate(base[..., i], 1)),
+                difference(*(np.concatenate(of, axis=1)[..., i] for of in (end, base))),
                 +1,
             )
             for i in (0, j)
         ),
         judged("Figure 6", "pass@1 at the end, 12 digits − 10 digits", "below 0", drop, -1),
+        ruled(
+            "Figure 6",
+            f"chain, 8 to 16 steps, pass@{lab.ks[j]}, GRPO − base at temperature {best:g}: no gain "
+            "is left (the interval ends below .05)",
+            "– (our control)",
+            show(*longer),
+            longer[2] <= 0.05,
+        ),
     ]
+
+
+def draw_lengths(lab, found, places):
+    """A panel for each task and k. found: {task: [{model: (S, P, K)} of each length]}. places: of
+    the k in `lab.ks`
+    """
+    figure, all_axes = panels(4, figsize=(16, 3.8), sharey=True)
+    rows = []
+    for axes, (task, i) in zip(all_axes, product(found, places), strict=True):
+        for name in found[task][0]:
+            points = np.array([interval(of[name][..., i]) for of in found[task]])
+            rows += [
+                [task, name, lab.ks[i], n, *point]
+                for n, point in zip(LENGTHS[task], points, strict=True)
+            ]
+            draw_with_band(axes, LENGTHS[task], *points.T, name)
+        axes.set(xlabel=AXES[task], ylim=(0, 1.02), title=f"{task}, pass@{lab.ks[i]}")
+        axes.legend(fontsize=8)
+    all_axes[0].set_ylabel(f"95 % intervals over {over(found['carry'][0]['base'])}")
+    write("lengths", ["task", "model", "k", "length", "pass_at_k", "low", "high"], rows)
+    save(figure, "lengths")
 
 
 # --------------------------------------------------------------------------------------------------
@@ -277,8 +344,8 @@ SUMS = ("carry", "borrow")
 def transfer(lab):
     """A task never trained on: RL on sums, tested on differences, and the reverse (carry, borrow)
 
-    The base has seen demonstrations of both, with the same flaw. ProRL runs through its stages on
-    one of them: 2-4, 2-6, 2-8, then 2-10 digits. The paper's example is boxnet, a task that is not
+    The base has seen demonstrations of both, with the same flaw. ProRL has stages of one of them:
+    2-4, 2-6, 2-8, then 2-10 digits. The paper's example is boxnet, a task that is not
     in the training of RL.
     """
     models = {}
@@ -292,6 +359,10 @@ def transfer(lab):
             name = f"{'-'.join(SUMS)}-prorl-{task}-s{seed}"
             models[seed].append(lab.train(prorl, name, stages=stages, **common))
     names, levels = ("base", *(f"RL on {task}" for task in SUMS)), (6, 12)
+    last = {
+        task: [int(lab.metrics(of_seed[i])[-1]["stage"]) + 1 for of_seed in models.values()]
+        for i, task in enumerate(SUMS, start=1)
+    }
     figure, all_axes = panels(4, figsize=(16, 3.8), sharey=True)
     curves = {}
     for axes, (task, level) in zip(all_axes, product(SUMS, levels), strict=True):
@@ -307,7 +378,9 @@ def transfer(lab):
         gains, own = (difference(of[f"RL on {task}"], of["base"]) for task in (trained, tested))
         for k, i in ((1, 0), (lab.ks[-1], -1)):
             claim = f"RL on {trained}, tested on {tested}, 12 digits: pass@{k}, RL − base"
-            more = f"; RL on {tested} itself {show(*own[:, i])}"
+            more = f"; RL on {tested} itself {show(*own[:, i])}; it ended in stage"
+            more += f" {', '.join(map(str, last[tested]))}, RL on {trained} in stage"
+            more += f" {', '.join(map(str, last[trained]))} of 4"
             lines.append(judged("Figure 5", claim, "above 0", gains[:, i], +1, more))
     return lines
 
@@ -329,7 +402,9 @@ def parts(lab):
 
     Each run adds a part to the one before: the wide clip, dynamic sampling, a KL of weight 0.05,
     and resets after two validations without a gain. All sample at temperature 1 and have as many
-    rollouts, each with four optimizer steps. Dynamic sampling samples more completions.
+    rollouts, each with four optimizer steps. Dynamic sampling samples more completions. The entropy
+    at the end is that of the samples of held-out problems; during training it is that of the
+    groups that are learnt from, which with dynamic sampling are the uncertain ones.
     """
     steps, metrics, models = lab.scale.grpo_steps, {}, {}
     common = dict(
@@ -346,9 +421,13 @@ def parts(lab):
         label: np.array([[float(row["entropy"]) for row in rows] for rows in of_seeds])
         for label, of_seeds in metrics.items()
     }  # (S, steps) each
-    curves = dict(zip(PARTS, lab.curves(models, "countdown"), strict=True))
-    n, late = lab.ks[-1], max(1, steps // 10)
-    ends = {label: of[:, -late:].mean(axis=1) for label, of in nats.items()}  # (S,)
+    curves, n = dict(zip(PARTS, lab.curves(models, "countdown"), strict=True)), lab.ks[-1]
+    ends = [
+        [mean_entropy(lab.evaluate(run, "countdown", seed=seed)) for run in runs]
+        for seed, runs in models.items()
+    ]
+    ends = dict(zip(PARTS, np.array(ends).T, strict=True))  # {label: (S,)}
+    resets = ", ".join(rows[-1]["resets"] for rows in metrics["+ resets"])
     rows = [
         [label, ends[label].mean(), *interval(of[..., 0]), *interval(of[..., -1])]
         for label, of in curves.items()
@@ -358,7 +437,7 @@ def parts(lab):
     for label, of in nats.items():
         left.plot(of.mean(axis=0), label=label, linewidth=1)
         right.plot(*(curves[label][..., i].mean() for i in (0, -1)), "o", label=label)
-    left.set(xlabel="step", ylabel="entropy in nats per token, mean over seeds")
+    left.set(xlabel="step", ylabel="entropy in nats per token, what is learnt from")
     right.set(xlabel="pass@1", ylabel=f"pass@{n}")
     right.legend(fontsize=8)
     save(figure, "parts")
@@ -373,7 +452,8 @@ def parts(lab):
             f"{part}: the entropy at the end is higher than without, in every seed",
             "higher",
             f"{ends[before].mean():.3f} → {ends[part].mean():.3f} nats; "
-            f"pass@1 {show(*prices[part][0])}, pass@{n} {show(*prices[part][1])}",
+            f"pass@1 {show(*prices[part][0])}, pass@{n} {show(*prices[part][1])}"
+            + (f"; resets: {resets}" if part == "+ resets" else ""),
             bool((ends[part] > ends[before]).all()),
         )
         for before, part in pairs
