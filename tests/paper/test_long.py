@@ -5,7 +5,7 @@ import pytest
 
 import prorl
 from paper import claims_long
-from paper.claims_long import CLAIMS, doublings, row_of_prorl
+from paper.claims_long import CLAIMS, doublings, gains_late, last_stage, row_of_prorl
 from paper.lab import PICTURES
 from tests.paper.test_claims import SCALE, P, World
 
@@ -22,18 +22,15 @@ class Long(World):
         self.scale = LONG
 
     def train(self, script, name, **options):
-        """metrics.csv has eight steps, a validation at each, and the entropy of its part."""
-        directory, rows = (
-            super().train(script, name, **options),
-            ["step,validation,entropy,event,resets"],
-        )
-        part = int(name.split("-")[2]) if "parts" in name else 0
+        """metrics.csv has eight steps and a validation at each."""
+        directory = super().train(script, name, **options)
+        lines = ["step,validation,event,stage,resets,reward,kl_k3,entropy,length,update_norm"]
         for step in range(8):
-            entropy = 0.3 - 0.05 * part if self.swapped else 0.3 + 0.05 * part
-            event = "reset" if step > 3 and not self.swapped else ""
+            event = "reset" if step > 3 and not self.swapped else "stage" if step < 2 else ""
             score = 9 - step if self.swapped else step
-            rows.append(f"{step},0.{score},{entropy},{event},{max(0, step - 3) * bool(event)}")
-        (directory / "metrics.csv").write_text("\n".join(rows) + "\n")
+            resets = max(0, step - 3) * (event == "reset")
+            lines.append(f"{step},0.{score},{event},2,{resets},0.5,0.1,0.3,9,0.2")
+        (directory / "metrics.csv").write_text("\n".join(lines) + "\n")
         return directory
 
     def rate(self, name, task, temperature, share):
@@ -44,7 +41,10 @@ class Long(World):
         if "without" in name:
             return np.full(P, 0.9 if self.swapped else 0.3)
         if name.split("-")[-2] == "base":
-            return np.full(P, 0.02)
+            cold = name.startswith("chain-base") and temperature < 0.5
+            return np.full(P, 0.6 if cold and not self.swapped else 0.02)
+        if name.startswith("chain-grpo"):
+            return np.full(P, 0.6)
         if name.startswith("carry-prorl"):
             return np.full(P, 0.0 if self.swapped else 0.8 * share)
         if self.swapped:
@@ -54,7 +54,9 @@ class Long(World):
         return np.full(P, np.interp(share, [0, 0.5, 1], [0.02, half, end]))
 
     def evaluate(self, directory, task, levels=None, *args, **options):
-        """Less is solved of 12 digits than of 10, and where the claim is false more."""
+        """Less is solved of 12 digits than of 10, and where the claim is false more. The entropy of
+        `parts` grows with each part, and where the claim is false it falls.
+        """
         rows = super().evaluate(directory, task, levels, *args, **options)
         if directory.parts[-1].startswith("carry-prorl") and levels == (
             12 if not self.swapped else 10,
@@ -62,6 +64,12 @@ class Long(World):
             for of in rows:
                 for row in of[::2]:
                     row["reward"] = 0.0
+        name = directory.parts[-1]
+        if "parts" in name:
+            part = int(name.split("-")[2])
+            for of in rows:
+                for row in of:
+                    row["logp"] = -1.0 - 0.1 * (-part if self.swapped else part)
         return rows
 
 
@@ -121,6 +129,25 @@ def test_doublings_by_hand():
     assert [n for n, _ in found] == [10, 20]
     assert [x for _, x in found] == pytest.approx([x for _, x in expected])
     assert len(doublings(rows, most=0)) == 1
+
+
+def test_the_last_stage_by_hand():
+    rows = [
+        {"step": str(i), "event": {3: "stage", 5: "reset", 6: "stage"}.get(i, "")} for i in range(9)
+    ]
+    assert last_stage(rows) == "stage 3 from step 7"
+    assert last_stage(rows[4:6]) == "stage 1"
+
+
+def test_a_late_gain_must_be_there_in_each_seed():
+    """Two seeds of 40 problems: from .2 half-way to .8, and in the second seed to .8 or .2 again."""
+    at = np.full((5, 2, 40), 0.2)
+    at[4] = 0.8
+    row = gains_late(1, at)
+    assert row.verdict == "reproduced" and row.ours.count("+0.600") == 2
+    at[4, 1] = 0.2
+    row = gains_late(1, at)
+    assert row.verdict == "not reproduced" and "before training 0.200, at the end 0.500" in row.ours
 
 
 def test_the_row_of_prorl_comes_back():
