@@ -132,15 +132,14 @@ def test_doublings_by_hand():
 
 
 def test_the_last_stage_by_hand():
-    rows = [
-        {"step": str(i), "event": {3: "stage", 5: "reset", 6: "stage"}.get(i, "")} for i in range(9)
-    ]
+    events = {3: "stage", 5: "reset", 6: "stage"}
+    rows = [{"step": str(i), "event": events.get(i, "")} for i in range(9)]
     assert last_stage(rows) == "stage 3 from step 7"
     assert last_stage(rows[4:6]) == "stage 1"
 
 
 def test_a_late_gain_must_be_there_in_each_seed():
-    """Two seeds of 40 problems: from .2 half-way to .8, and in the second seed to .8 or .2 again."""
+    """Two seeds of 40 problems: from .2 half-way to .8, in the second seed to .8 or .2."""
     at = np.full((5, 2, 40), 0.2)
     at[4] = 0.8
     row = gains_late(1, at)
