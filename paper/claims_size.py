@@ -130,24 +130,26 @@ def broad(lab):
     """Few problems with many completions, or many with few: as many completions in all (countdown)
 
     GRPO with groups of several sizes G, at an equal number of completions per step. BroRL
-    (2510.01180) finds that large groups go further.
+    (2510.01180) finds that large groups go further. At quick scale a step has too few completions
+    for the largest groups.
     """
     total = lab.scale.grpo_problems * 16
+    groups = [G for G in GROUPS if total // G >= lab.scale.minibatches]  # a problem in each
     models = {seed: [*pair] for seed, pair in lab.pairs("countdown").items()}
     for seed, of_seed in models.items():
-        for G in GROUPS:
-            budget = lab.budget("countdown", seed) | dict(group=G, problems=max(1, total // G))
+        for G in groups:
+            budget = lab.budget("countdown", seed) | dict(group=G, problems=total // G)
             of_seed.append(lab.train(grpo, f"countdown-broad-{G}-s{seed}", **budget))
-    names = ("base", "G = 16", *(f"G = {G}" for G in GROUPS))
+    names = ("base", "G = 16", *(f"G = {G}" for G in groups))
     curves = dict(zip(names, lab.curves(models, "countdown"), strict=True))
     save_curves("broad", lab.ks, curves)
-    widest, narrowest = curves[f"G = {GROUPS[-1]}"], curves[f"G = {GROUPS[0]}"]
+    widest, narrowest = curves[f"G = {groups[-1]}"], curves[f"G = {groups[0]}"]
     gains, n = difference(widest, narrowest), lab.ks[-1]
     all_rl = (f"{name} {of[..., -1].mean():.3f}" for name, of in curves.items())
     return [
         judged(
             "2510.01180",
-            f"pass@{k}, G = {GROUPS[-1]} − G = {GROUPS[0]}",
+            f"pass@{k}, G = {groups[-1]} − G = {groups[0]}",
             "above 0",
             gains[:, i],
             +1,

@@ -9,8 +9,8 @@ import grpo
 import pretrain
 from paper import claims_size
 from paper.claims_size import CLAIMS, GROUPS, sizes
-from paper.lab import PICTURES
-from tests.paper.test_claims import P, World
+from paper.lab import PICTURES, SCALES
+from tests.paper.test_claims import N, P, World
 
 TOTAL = 8 * 16  # completions of a step: 8 problems with 16 each
 
@@ -87,13 +87,11 @@ def test_budgets_are_equal(tmp_path, monkeypatch):
     claims_size.size(lab)
     _, of_grpo = trained["countdown-grpo-s1"]
     shared = {name: value for name, value in of_grpo.items() if name != "keep_every"}
-    for G in GROUPS:
+    assert "countdown-broad-256-s1" not in trained  # it has more completions than a step
+    for G in (8, 32, 64):
         script, found = trained[f"countdown-broad-{G}-s1"]
         assert script is grpo
-        assert found | {"task": "countdown"} == shared | {
-            "group": G,
-            "problems": max(1, TOTAL // G),
-        }
+        assert found | {"task": "countdown"} == shared | {"group": G, "problems": TOTAL // G}
     for i, changes in enumerate(sizes(2).values()):
         script, found = trained[f"countdown-base-{i}-s1"]
         steps = {2: 400, 3: 3200}.get(i, 1600)  # a quarter, and twice as many
@@ -102,6 +100,26 @@ def test_budgets_are_equal(tmp_path, monkeypatch):
         _, found = trained[f"countdown-size-{i}-s1"]
         base = str(tmp_path / f"countdown-base-{i}-s1")
         assert found | {"task": "countdown"} == shared | {"base": base, "task": "countdown"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_group_has_a_problem_for_each_optimizer_step(scale, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    PICTURES.mkdir(parents=True)
+    problems, scale = {}, SCALES[scale]
+
+    class Recorded(Sized):
+        def train(self, script, name, **options):
+            problems[name] = options.get("problems")
+            return super().train(script, name, **options)
+
+    lab = Recorded(tmp_path, False)
+    lab.scale = scale._replace(problems=P, samples=N)
+    claims_size.broad(lab)
+    found = {int(name.split("-")[2]): n for name, n in problems.items() if "broad" in name}
+    total = 16 * scale.grpo_problems
+    assert found == {G: total // G for G in GROUPS if total // G >= scale.minibatches}
+    assert len(found) >= 2
 
 
 def test_a_deeper_laboratory_has_its_own_samples(tmp_path):
