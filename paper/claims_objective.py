@@ -509,12 +509,17 @@ def audit_rows(n, found):
     """The lines of `audit`. found: {(task, model): (2, S, P)}: how many of n samples have the right
     answer, and how many a valid derivation
     """
-    shares, lucky, explained = {}, {}, {}
+    shares, lucky, explained, by_accuracy = {}, {}, {}, {}
+    edges = (0, max(1, 0.05 * n), n / 2)
     for of, (answers, valid) in found.items():
-        hard = (answers > 0) & (answers <= max(1, 0.05 * n))
-        shares[of] = ratio(valid, answers)
+        bins = np.digitize(answers, edges, right=True)  # 0 without a right answer
+        shares[of] = np.minimum(ratio(valid, answers), 1)  # a valid derivation has the right answer
         lucky[of] = interval((answers > 0) & (valid == 0))
-        explained[of] = np.array([(hard & (valid > 0)).sum(), hard.sum()])
+        explained[of] = np.array([((bins == 1) & (valid > 0)).sum(), (bins == 1).sum()])
+        by_accuracy[of] = [
+            valid[bins == i].sum() / answers[bins == i].sum() if i in bins else np.nan
+            for i in (1, 2, 3)
+        ]
 
     def listed(values, models):
         some = {of: show(*values[of], sign=False) for of in values if of[1] in models}
@@ -531,6 +536,17 @@ def audit_rows(n, found):
     return [
         of_shares(where, trusted),
         of_shares("", other),
+        ruled(
+            where,
+            "base and GRPO: more than .9 at accuracies up to .05, up to .5, and above",
+            "–",
+            "; ".join(
+                f"{task}, {model} {', '.join(f'{share:.3f}' for share in some)}"
+                for (task, model), some in by_accuracy.items()
+                if model in trusted
+            ).replace("nan", "–"),
+            min(np.nanmin(by_accuracy[of]) for of in by_accuracy if of[1] in trusted) > 0.9,
+        ),
         ruled(
             where,
             "hard problems: nine of ten have a valid derivation among their right answers",

@@ -161,7 +161,7 @@ ALL, OF_RL = dict.fromkeys(("base", "grpo-alone", "answer"), 0.5), {"answer": 0.
 
 
 @pytest.mark.parametrize(
-    ("invalid", "reproduced"), [({}, [1, 1, 1, 1]), (ALL, [0, 0, 0, 0]), (OF_RL, [1, 0, 1, 1])]
+    ("invalid", "reproduced"), [({}, [1] * 5), (ALL, [0] * 5), (OF_RL, [1, 0, 1, 1, 1])]
 )
 def test_right_answers_are_audited(invalid, reproduced, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -180,6 +180,17 @@ def test_right_answers_are_audited(invalid, reproduced, tmp_path, monkeypatch):
         valid = at_n[task, name.replace("answers", "derivations")]
         label = {"base": "base", "GRPO": "grpo-alone"}.get(name.split(",")[0], "answer")
         assert x > valid if label in invalid else x == valid
+
+
+def test_derivations_at_each_accuracy_by_hand():
+    """100 samples of four problems: 0, 4, 40 and 100 right answers, 1, 30 and 95 derivations."""
+    found = np.array([[[0, 4, 40, 100]], [[0, 1, 30, 95]]])
+    none_between = np.array([[[0, 4, 4, 100]], [[0, 4, 4, 100]]])
+    models = {"base": found, "GRPO": none_between, "answer only": found}
+    rows = claims_objective.audit_rows(100, {("order", name): of for name, of in models.items()})
+    (row,) = (row for row in rows if "at accuracies" in row.claim)
+    assert row.ours == "order, base 0.250, 0.750, 0.950; order, GRPO 1.000, –, 1.000"
+    assert row.verdict == "not reproduced"
 
 
 def test_equal_budgets(tmp_path, monkeypatch):
