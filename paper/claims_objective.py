@@ -505,6 +505,11 @@ def right_ones(problems, samples):
     return np.array([sum(right_answers(p, of)) for p, of in zip(problems, texts, strict=True)])
 
 
+def shares_as_text(shares):
+    """`0.317, –, 0.995`: a dash for NaN"""
+    return ", ".join("–" if np.isnan(share) else f"{share:.3f}" for share in shares)
+
+
 def audit_rows(n, found):
     """The lines of `audit`. found: {(task, model): (2, S, P)}: how many of n samples have the right
     answer, and how many a valid derivation
@@ -513,16 +518,17 @@ def audit_rows(n, found):
     edges = (0, max(1, 0.05 * n), n / 2)
     for of, (answers, valid) in found.items():
         bins = np.digitize(answers, edges, right=True)  # 0 without a right answer
+        hard = bins == 1
         shares[of] = np.minimum(ratio(valid, answers), 1)  # a valid derivation has the right answer
         lucky[of] = interval((answers > 0) & (valid == 0))
-        explained[of] = np.array([((bins == 1) & (valid > 0)).sum(), (bins == 1).sum()])
+        explained[of] = np.array([(hard & (valid > 0)).sum(), hard.sum()])
         by_accuracy[of] = [
             valid[bins == i].sum() / answers[bins == i].sum() if i in bins else np.nan
             for i in (1, 2, 3)
         ]
 
-    def listed(values, models):
-        some = {of: show(*values[of], sign=False) for of in values if of[1] in models}
+    def listed(values, models, text=lambda found: show(*found, sign=False)):
+        some = {of: text(values[of]) for of in values if of[1] in models}
         return "; ".join(f"{task}, {model} {text}" for (task, model), text in some.items())
 
     def of_shares(where, models):
@@ -540,11 +546,7 @@ def audit_rows(n, found):
             where,
             "base and GRPO: more than .9 at accuracies up to .05, up to .5, and above",
             "–",
-            "; ".join(
-                f"{task}, {model} {', '.join(f'{share:.3f}' for share in some)}"
-                for (task, model), some in by_accuracy.items()
-                if model in trusted
-            ).replace("nan", "–"),
+            listed(by_accuracy, trusted, shares_as_text),
             min(np.nanmin(by_accuracy[of]) for of in by_accuracy if of[1] in trusted) > 0.9,
         ),
         ruled(

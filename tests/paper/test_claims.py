@@ -25,15 +25,16 @@ CLAIMS = {claim.__name__: claim for claims in OF_FILES for claim in claims}
 
 class World(Lab):
     """A laboratory that trains nothing. The name of a model decides how often it solves a problem
-    and what its texts look like.
+    and what its texts look like. trained: {name of a model: (script, options)}
     """
 
     def __init__(self, directory, swapped):
         super().__init__(SCALE, directory, "cpu", "float32")
-        self.swapped = swapped
+        self.swapped, self.trained = swapped, {}
 
     def train(self, script, name, **options):
         script.Settings(**options)  # the settings must exist
+        self.trained[name] = script, options
         (self.runs / name).mkdir(exist_ok=True)
         (self.runs / name / "dynamics.png").touch()
         (self.runs / name / "metrics.csv").write_text(METRICS)

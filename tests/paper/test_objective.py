@@ -197,15 +197,9 @@ def test_equal_budgets(tmp_path, monkeypatch):
     """A run differs from GRPO's in what its row says, and in nothing else."""
     monkeypatch.chdir(tmp_path)
     PICTURES.mkdir(parents=True)
-    trained = {}
-
-    class Recorded(Named):
-        def train(self, script, name, **options):
-            trained[name] = (script, options)
-            return super().train(script, name, **options)
-
-    rates = WORLDS["objective"][0] | {"base": COLD}
-    claims_objective.objective(Recorded(tmp_path, rates))
+    lab = Named(tmp_path, WORLDS["objective"][0] | {"base": COLD})
+    claims_objective.objective(lab)
+    trained = lab.trained
     with open(PICTURES / "objective.csv", newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):  # −log π of 4 tokens is 2, and 3 if the sample is right
             assert float(row["entropy"]) == pytest.approx(
@@ -258,19 +252,12 @@ def test_only_one_of_the_random_rewards_is_clipped(tmp_path, monkeypatch):
     """Also at a scale where GRPO takes four optimizer steps on each rollout."""
     monkeypatch.chdir(tmp_path)
     PICTURES.mkdir(parents=True)
-    trained = {}
-
-    class Recorded(Named):
-        def train(self, script, name, **options):
-            trained[name] = options
-            return super().train(script, name, **options)
-
-    lab = Recorded(tmp_path, WORLDS["spurious"][0] | {"base": COLD})
+    lab = Named(tmp_path, WORLDS["spurious"][0] | {"base": COLD})
     lab.scale = lab.scale._replace(minibatches=4)
     claims_objective.spurious(lab)
     for task in ("countdown", "chain", "carry"):
         steps = {
-            label: trained[f"{task}-{label}-s1"]["minibatches"]
+            label: lab.trained[f"{task}-{label}-s1"][1]["minibatches"]
             for label in ("random", "random-clip", "inverted")
         }
         assert steps == {"random": 1, "random-clip": 4, "inverted": 4}

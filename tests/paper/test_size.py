@@ -75,16 +75,10 @@ def test_a_row_of_sizes_holds_only_if_each_of_its_models_does(tmp_path, monkeypa
 def test_budgets_are_equal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     PICTURES.mkdir(parents=True)
-    trained = {}
-
-    class Recorded(Sized):
-        def train(self, script, name, **options):
-            trained[name] = (script, options)
-            return super().train(script, name, **options)
-
-    lab = Recorded(tmp_path, False)
+    lab = Sized(tmp_path, False)
     claims_size.broad(lab)
     claims_size.size(lab)
+    trained = lab.trained
     _, of_grpo = trained["countdown-grpo-s1"]
     shared = {name: value for name, value in of_grpo.items() if name != "keep_every"}
     assert "countdown-broad-256-s1" not in trained  # it has more completions than a step
@@ -106,17 +100,14 @@ def test_budgets_are_equal(tmp_path, monkeypatch):
 def test_every_group_has_a_problem_for_each_optimizer_step(scale, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     PICTURES.mkdir(parents=True)
-    problems, scale = {}, SCALES[scale]
-
-    class Recorded(Sized):
-        def train(self, script, name, **options):
-            problems[name] = options.get("problems")
-            return super().train(script, name, **options)
-
-    lab = Recorded(tmp_path, False)
+    lab, scale = Sized(tmp_path, False), SCALES[scale]
     lab.scale = scale._replace(problems=P, samples=N)
     claims_size.broad(lab)
-    found = {int(name.split("-")[2]): n for name, n in problems.items() if "broad" in name}
+    found = {
+        options["group"]: options["problems"]
+        for name, (_, options) in lab.trained.items()
+        if "broad" in name
+    }
     total = 16 * scale.grpo_problems
     assert found == {G: total // G for G in GROUPS if total // G >= scale.minibatches}
     assert len(found) >= 2
