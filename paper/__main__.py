@@ -225,6 +225,8 @@ def tested(wanted, names, done):
             if rows is None:
                 fail(f"{name} ended early: see {done / name}.log")
             yield name, rows
+        pool.close()  # so that its processes are not stopped, but end and clean up
+        pool.join()
 
 
 def write_report(done, scale_name):
