@@ -75,7 +75,7 @@ def long_run(lab, label, seed):
     common = dict(
         base=str(base_of_tasks(lab, OF_STAGES, seed)), seed=seed, stages=STAGES, steps=steps,
         problems=max(4, lab.scale.grpo_problems // 4), lr=lab.scale.lr, beta=0.3, advance=0.7,
-        eval_every=max(2, steps // 50), keep_every=steps // 4,
+        eval_every=max(4, steps // 50), keep_every=steps // 4,
     )  # fmt: skip
     return prolonged_run(lab, name, **common | WITHOUT.get(label, {}))
 
@@ -199,8 +199,8 @@ def doublings(rows, most=6):
 
 def base_of_tasks(lab, tasks, seed):
     """One base of several tasks, at full scale with as many steps as their own bases together."""
-    options = dict(layers=4, width=128, heads=4, times=lab.scale.own_pretraining)
-    return lab.pretrain(f"{'-'.join(tasks)}-base-s{seed}", tasks, seed, **options)
+    name, times = f"{'-'.join(tasks)}-base-s{seed}", lab.scale.own_pretraining
+    return lab.pretrain(name, tasks, seed, times=times)
 
 
 def write_course(lab, at, ends):

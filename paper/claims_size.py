@@ -19,17 +19,13 @@ from paper.lab import (
     write,
 )
 
-SMALL = dict(layers=2, width=96, heads=3)  # 0.28 of the weights of the reference's blocks
-LARGE = {2: dict(layers=5, width=160, heads=5), 4: dict(layers=7, width=192, heads=6)}
 
-
-def sizes(times):
-    """{label: options of `Lab.pretrain`} of two other models and two other bases. times: how much
-    larger the larger ones are than the reference
-    """
+def sizes(scale):
+    """{label: options of `Lab.pretrain`} of two other models and two other bases"""
+    times = scale.largest
     return {
-        "a quarter of the weights": SMALL,
-        f"{times} times the weights": LARGE[times],
+        "a quarter of the weights": scale.smaller,
+        f"{times} times the weights": scale.larger,
         "a quarter of the pretraining": dict(times=1 / 4),
         f"{times} times the pretraining": dict(times=times),
     }
@@ -42,7 +38,7 @@ def size(lab):
     of pretraining. RL has the same budget everywhere.
     """
     models = {"the reference": lab.pairs("countdown")}
-    for i, label in enumerate(sizes(lab.scale.largest)):
+    for i, label in enumerate(sizes(lab.scale)):
         models[label] = {}
         for seed in lab.scale.seeds:
             base = other_base(lab, i, seed)
@@ -80,7 +76,7 @@ def size(lab):
 
 def other_base(lab, i, seed):
     """The base of the i-th of `sizes`."""
-    options = list(sizes(lab.scale.largest).values())[i]
+    options = list(sizes(lab.scale).values())[i]
     return lab.pretrain(f"countdown-base-{i}-s{seed}", ["countdown"], seed, **options)
 
 

@@ -52,10 +52,12 @@ class Scale(NamedTuple):
     more_seeds: tuple = ()  # of small differences, besides `seeds`
     longer: int = 2  # the long runs of `objective` have so many times `grpo_steps`
     long_steps: int = 20  # of the run over five tasks
-    largest: int = 2  # the largest model, and the longest pretraining; 1 is the reference
+    largest: int = 2  # the longest pretraining of `size`, and its largest model; 1: the reference
     pretraining: float = 1.0  # how long it is; 1 is that of pretrain.py
     own_pretraining: float = 1.0  # a further factor, for a base that one claim alone has
     model: dict = {}  # settings of the model that are not the tasks' own
+    smaller: dict = {}  # those of a quarter of its weights
+    larger: dict = {}  # those of `largest` times its weights
 
 
 SCALES = {
@@ -69,6 +71,8 @@ SCALES = {
         long_steps=4,
         pretraining=0.002,
         model=dict(layers=1, width=16, heads=2),
+        smaller=dict(layers=1, width=8, heads=2),
+        larger=dict(layers=2, width=16, heads=2),
     ),
     "quick": Scale(
         seeds=(0,),
@@ -80,6 +84,9 @@ SCALES = {
         lr=2e-4,
         minibatches=4,
         own_pretraining=0.3,
+        model=dict(layers=2, width=96, heads=3),
+        smaller=dict(layers=1, width=64, heads=2),
+        larger=dict(layers=3, width=112, heads=4),
     ),
     "full": Scale(
         seeds=(0, 1, 2),
@@ -92,6 +99,8 @@ SCALES = {
         longer=4,
         long_steps=2000,
         largest=4,
+        smaller=dict(layers=2, width=96, heads=3),
+        larger=dict(layers=7, width=192, heads=6),
     ),
 }
 
@@ -267,8 +276,8 @@ class Lab:
         settings of pretrain.py
         """
         steps = sum(TASKS[task].pretrain_steps for task in tasks) * times * self.scale.pretraining
-        options = dict(task=list(tasks), seed=seed, steps=round(steps)) | options | self.scale.model
-        return self.train(pretrain, name, **options)
+        common = dict(task=list(tasks), seed=seed, steps=round(steps))
+        return self.train(pretrain, name, **common | self.scale.model | options)
 
     def base(self, task, seed):
         """The base of a task. Seed 0 gives the one in bases/, if there is one: it is copied."""

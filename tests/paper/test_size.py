@@ -75,7 +75,8 @@ def test_a_row_of_sizes_holds_only_if_each_of_its_models_does(tmp_path, monkeypa
 def test_budgets_are_equal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     PICTURES.mkdir(parents=True)
-    lab = Sized(tmp_path, False)
+    lab, quick = Sized(tmp_path, False), SCALES["quick"]
+    lab.scale = lab.scale._replace(model=quick.model, smaller=quick.smaller, larger=quick.larger)
     claims_size.broad(lab)
     claims_size.size(lab)
     trained = lab.trained
@@ -86,11 +87,13 @@ def test_budgets_are_equal(tmp_path, monkeypatch):
         script, found = trained[f"countdown-broad-{G}-s1"]
         assert script is grpo
         assert found | {"task": "countdown"} == shared | {"group": G, "problems": TOTAL // G}
-    for i, changes in enumerate(sizes(2).values()):
+    assert trained["countdown-base-s1"][1].items() >= quick.model.items()
+    for i, changes in enumerate(sizes(lab.scale).values()):
         script, found = trained[f"countdown-base-{i}-s1"]
         steps = {2: 400, 3: 3200}.get(i, 1600)  # a quarter, and twice as many
         changes = {name: x for name, x in changes.items() if name != "times"} | dict(steps=steps)
-        assert script is pretrain and found == dict(task=["countdown"], seed=1) | changes
+        wanted = dict(task=["countdown"], seed=1) | quick.model | changes
+        assert script is pretrain and found == wanted
         _, found = trained[f"countdown-size-{i}-s1"]
         base = str(tmp_path / f"countdown-base-{i}-s1")
         assert found | {"task": "countdown"} == shared | {"base": base, "task": "countdown"}
