@@ -251,14 +251,14 @@ def weighted_advantage(rewards, positive=0.1):
     return positive * rewards - (1 - rewards)  # W-REINFORCE Â
 
 
-# Two advantages that aim at coverage, for rewards of 0 and 1. A graded reward below 1 counts as 0.
+# Two advantages that aim at coverage, for rewards of 0 and 1: a reward below 1 counts as 0.
 
 
 def maxrl_advantage(rewards):
     """Â_i = (r_i − r̄) / r̄, and 0 if no completion is right (MaxRL, 2602.02710).
 
-    The expected gradient is that of log p, p the probability of success, cut off after G terms:
-    Σ_{k=1}^{G} (1/k) ∇ pass@k. GRPO's is that of pass@1, with another weight for each problem.
+    The expected gradient is that of log p, p the probability of success, cut off before term G:
+    Σ_{k=1}^{G−1} (1/k) ∇ pass@k. GRPO's is that of pass@1, with another weight for each problem.
     """
     solved = (rewards == 1).to(rewards.dtype)
     mean = solved.mean(dim=1, keepdim=True)

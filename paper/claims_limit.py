@@ -480,11 +480,12 @@ def distillation(lab):
     """Distillation from a stronger teacher lies above the base at every k (carry)
 
     Fine-tuning on a teacher's verified solutions (extras/distill.py) of sums of 2-10 digits, as in
-    ProRL's stages. The teacher has learnt from correct derivations, which the base never saw. (For
-    countdown, where a teacher cannot be much stronger, see docs/distillation.md.)
+    ProRL's stages. The teacher has learnt from correct derivations, which the base never saw.
+    (`teacher` does it on countdown.)
     """
     models = {seed: [*pair] for seed, pair in lab.pairs("carry").items()}
-    teacher = lab.pretrain("carry-teacher", ["carry"], seed=1000, perfect=True)
+    times = lab.scale.own_pretraining
+    teacher = lab.pretrain("carry-teacher", ["carry"], 1000, times, perfect=True)
     for seed, of_seed in models.items():
         common = dict(task="carry", level=tuple(range(2, 11)), group=1, solutions=8000)
         common |= dict(base=str(of_seed[0]), teacher=str(teacher), seed=seed)
