@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from itertools import pairwise, product
 
 from support.intervals import difference, interval
-from support.plots import draw_dynamics, draw_with_band
+from support.plots import draw_dynamics, draw_with_band, set_powers_of_two
 
 import numpy as np
 
@@ -247,7 +247,8 @@ def draw_validations(lab, runs):
         ):
             x = [int(row["step"]) + 1 for row in some]
             axes.plot(x, [float(row["validation"]) for row in some], color=f"C{i}", **look)
-    axes.set_xscale("log", base=2)
+    ends = (max(4, lab.scale.long_steps // 50), lab.scale.long_steps)  # the validations
+    set_powers_of_two(axes, [2**i for i in range(*(end.bit_length() for end in ends))])
     axes.set(xlabel="rollouts", ylabel="validation, pass@1 on all stages")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)

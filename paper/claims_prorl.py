@@ -5,7 +5,7 @@ train what the claim needs, measure, draw, and return the lines of RESULTS.md.
 import shutil
 
 from support.intervals import difference, half_width, interval
-from support.plots import draw_with_band
+from support.plots import draw_with_band, set_powers_of_two
 from support.seeds import rng_for
 
 import numpy as np
@@ -253,7 +253,7 @@ def bound(lab):
             first[f"{task} {name}"] = at_most[0] - mean[0]
             draw_with_band(axes, ks, mean, low, high, name)
             axes.plot(ks, at_most, color=colour, linestyle=":", label=f"{name}, bound")
-        axes.set_xscale("log", base=2)
+        set_powers_of_two(axes, ks)
         axes.set(xlabel="k", ylabel="pass@k", title=task)
         axes.legend(fontsize=8)
     write("bound", ["task", "model", "k", "pass_at_k", "low", "high", "bound"], rows)

@@ -63,6 +63,12 @@ def draw_with_band(axes, x, mean, low, high, label):
     axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
 
 
+def set_powers_of_two(axes, ticks):
+    """A logarithmic x axis with these ticks, written as they are."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], fontsize=8)
+
+
 def draw_panel(axes, title, curves, marks=(), over="problems"):
     """pass@k against k. curves: {model: array (4, K) of k, pass@k, low, high}. marks: (k, text) of
     vertical lines. over: what the intervals are over
@@ -79,8 +85,7 @@ def draw_panel(axes, title, curves, marks=(), over="problems"):
             color="dimgrey",
             textcoords="offset points",
         )
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ks, [f"{k:g}" for k in ks], fontsize=8)
+    set_powers_of_two(axes, ks)
     axes.set(xlabel="k (attempts)", ylim=(0, 1.02), title=title)
     axes.set_ylabel(f"pass@k, 95 % interval over {over}")
     axes.grid(alpha=0.25)
