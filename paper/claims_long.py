@@ -97,7 +97,7 @@ def prolonged(lab):
     others = {label: long_run(lab, label, seeds[0]) for label in WITHOUT}
     draw_dynamics(first)  # anew: a run that was interrupted at its end lacks the picture
     shutil.copy(first / "dynamics.png", PICTURES / "prolonged-dynamics.png")
-    draw_validations(lab, {"ProRL": first} | {f"no {x}": run for x, run in others.items()})
+    draw_validations(lab, {"ProRL": first} | {f"without {x}": run for x, run in others.items()})
 
     course = {
         seed: [
@@ -236,7 +236,7 @@ def draw_course(lab, at):
 
 def draw_validations(lab, runs):
     """Validation over the logarithm of the steps, so that a doubling has the same width. Resets are
-    dots.
+    dots. All runs validate at the same steps.
     """
     figure, axes = panels(figsize=(7, 4))
     for i, (label, run) in enumerate(runs.items()):
@@ -247,8 +247,8 @@ def draw_validations(lab, runs):
         ):
             x = [int(row["step"]) + 1 for row in some]
             axes.plot(x, [float(row["validation"]) for row in some], color=f"C{i}", **look)
-    ends = (max(4, lab.scale.long_steps // 50), lab.scale.long_steps)  # the validations
-    set_powers_of_two(axes, [2**i for i in range(*(end.bit_length() for end in ends))])
+    first, last = (int(rows[i]["step"]) + 1 for i in (0, -1))
+    set_powers_of_two(axes, [2**i for i in range(first.bit_length(), last.bit_length())])
     axes.set(xlabel="rollouts", ylabel="validation, pass@1 on all stages")
     axes.legend(fontsize=8)
     axes.grid(alpha=0.25)

@@ -1,5 +1,13 @@
 from support import plots
-from support.plots import DYNAMICS, draw_dynamics, draw_panel, draw_panels, draw_with_band, pyplot
+from support.plots import (
+    DYNAMICS,
+    draw_dynamics,
+    draw_panel,
+    draw_panels,
+    draw_with_band,
+    pyplot,
+    set_powers_of_two,
+)
 
 import numpy as np
 import pytest
@@ -27,6 +35,16 @@ def saved(monkeypatch):
         plots, "save", lambda figure, path: figures.append(figure) or real(figure, path)
     )
     return figures
+
+
+def test_powers_of_two_are_written_as_they_are(axes):
+    """matplotlib's own labels of a logarithmic axis are formulas, which `pyplot` turns off."""
+    axes.plot([40, 2000], [0, 1])
+    set_powers_of_two(axes, [64, 128, 1024])
+    axes.figure.canvas.draw()
+    assert axes.get_xscale() == "log"
+    shown = [text.get_text() for text in axes.get_xticklabels()]
+    assert shown == ["64", "128", "1024"]
 
 
 def test_pictures_are_drawn_to_files_only():
