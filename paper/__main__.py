@@ -5,15 +5,17 @@
     python -m paper expansion resets       only these claims (they are in claims_*.py)
 
 Writes results/paper/ and RESULTS.md. RESULTS.md is of one scale: that of another one stays until
-all claims are done. A claim trains and samples the models it needs, in runs/paper/<scale>/. What is
-finished is not done again, and what was interrupted is continued. A verdict follows from an
-interval, or from a rule that the claim states.
+all claims are done. At the same scale, the claims that were not tested here keep what it says of
+them. A claim trains and samples the models it needs, in runs/paper/<scale>/. What is finished is
+not done again, and what was interrupted is continued. A verdict follows from an interval, or from a
+rule that the claim states.
 
 Two claims at a time are tested in processes of their own, with one thread each. What they print is
 in runs/paper/<scale>/claims/<claim>.log.
 """
 
 import json
+import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -38,6 +40,8 @@ from paper.lab import PICTURES, SCALES, Lab, Row, Scale, with_one_thread
 from verifiers import TASKS, held_out_problems
 
 RESULTS = Path("RESULTS.md")
+TABLE = "| where | the claim | the paper's number | here | verdict |"
+VERDICT = r"\*\*([a-z ]+)\*\* \|$"  # the end of a row
 FILES = (
     claims_limit,
     claims_tasks,
@@ -115,30 +119,27 @@ def paragraphs(claim):
     return " ".join(heading.split()), [" ".join(part.split()) for part in more]
 
 
-def report(done, claims, scale_name):
-    """RESULTS.md as text. done: {claim's name: (Scale, [Row, …])}. claims: {name: function}, in the
+def report(bodies, claims):
+    """RESULTS.md as text. bodies: {claim's name: `body` of it}. claims: {name: function}, in the
     order to print
     """
-    verdicts = Counter(row.verdict for name in claims if name in done for row in done[name][1])
-    counted = ", ".join(f"{n} {said}" for said, n in verdicts.most_common())
-    lines = [*HEADER.splitlines(), "", f"Of {verdicts.total()} claims {counted}."]
-    if missing := [f"`{name}`" for name in claims if name not in done]:
+    said = [word for name in claims for word in re.findall(VERDICT, bodies.get(name, ""), re.M)]
+    counted = ", ".join(f"{n} {verdict}" for verdict, n in Counter(said).most_common())
+    lines = [*HEADER.splitlines(), "", f"Of {len(said)} claims {counted}."]
+    if missing := [f"`{name}`" for name in claims if name not in bodies]:
         lines += ["", *textwrap.wrap(f"Not tested yet at this scale: {', '.join(missing)}.", 100)]
-    for name in (name for name in claims if name in done):
-        lines += section(name, claims[name], *done[name], scale_name)
+    for name in (name for name in claims if name in bodies):
+        heading, remarks = paragraphs(claims[name])
+        lines += ["", f"## {heading}", ""]
+        for remark in remarks:
+            lines += [*textwrap.wrap(remark, 100, break_on_hyphens=False), ""]
+        lines += [bodies[name]]
     return "\n".join(lines) + "\n"
 
 
-def section(name, claim, scale, rows, scale_name):
-    """The lines of RESULTS.md about one claim."""
-    heading, remarks = paragraphs(claim)
-    lines = ["", f"## {heading}", ""]
-    for remark in remarks:
-        lines += [*textwrap.wrap(remark, 100, break_on_hyphens=False), ""]
-    lines += [
-        "| where | the claim | the paper's number | here | verdict |",
-        "|---|---|---|---|---|",
-    ]
+def body(name, scale, rows, scale_name):
+    """The section of RESULTS.md about one claim, below its remarks: table, command and pictures."""
+    lines = [TABLE, "|---|---|---|---|---|"]
     lines += [
         f"| {row.where} | {row.claim} | {row.theirs} | {row.ours} | **{row.verdict}** |"
         for row in rows
@@ -153,7 +154,14 @@ def section(name, claim, scale, rows, scale_name):
     lines += ["", f"`python -m paper {name} {options}`", f"({seeds}; {sizes})"]
     for picture in (*PICTURES.glob(f"{name}.png"), *sorted(PICTURES.glob(f"{name}-*.png"))):
         lines += ["", f"![{picture.stem.replace('-', ': ')}]({picture})"]
-    return lines
+    return "\n".join(lines)
+
+
+def bodies_of(text):
+    """{claim's name: `body` of it} of a RESULTS.md"""
+    sections = re.split("^## ", text, flags=re.M)[1:]
+    found = [section[section.index(TABLE) :].rstrip("\n") for section in sections]
+    return {re.search(r"^`python -m paper (\w+)", of, re.M)[1]: of for of in found}
 
 
 # --------------------------------------------------------------------------------------------------
@@ -230,19 +238,20 @@ def tested(wanted, names, done):
 
 
 def write_report(done, scale_name):
-    """RESULTS.md, from the claims in the directory `done`. One of another scale stays until all
-    claims are done.
+    """RESULTS.md, from the claims in the directory `done` and, for those that are not there, from
+    RESULTS.md itself. One of another scale stays until all claims are done.
     """
-    found = {name: read_claim(done, name) for name in CLAIMS}
-    missing = [name for name, claim in found.items() if claim is None]
-    other = RESULTS.exists() and f"--scale {scale_name}" not in RESULTS.read_text(encoding="utf-8")
-    if missing and other:
+    found = {name: claim for name in CLAIMS if (claim := read_claim(done, name))}
+    bodies = {name: body(name, *claim, scale_name) for name, claim in found.items()}
+    before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    if f"--scale {scale_name}" in before:
+        bodies = bodies_of(before) | bodies
+    elif before and (missing := [name for name in CLAIMS if name not in bodies]):
         command = f"`{Settings.command()} --scale {scale_name}`"
         print(f"\nwritten: {PICTURES}/")
         print(f"{RESULTS} follows when these are done too: {', '.join(missing)} ({command})")
         return
-    found = {name: claim for name, claim in found.items() if claim}
-    RESULTS.write_text(report(found, CLAIMS, scale_name), encoding="utf-8")
+    RESULTS.write_text(report(bodies, CLAIMS), encoding="utf-8")
     print(f"\nwritten: {RESULTS} and {PICTURES}/")
 
 

@@ -3,6 +3,7 @@ which does nothing twice.
 """
 
 import re
+from pathlib import Path
 
 from support.intervals import t_quantile
 from support.run import load_checkpoint
@@ -15,11 +16,21 @@ from helpers import refused, stopped
 import grpo
 import paper.__main__ as paper
 import pretrain
-from paper.__main__ import CLAIMS, Settings, main, report
+from paper.__main__ import (
+    CLAIMS,
+    Settings,
+    bodies_of,
+    body,
+    main,
+    report,
+    write_claim,
+    write_report,
+)
 from paper.claims_prorl import LEVELS, correlation, regime
 from paper.lab import SCALES, Lab, Row, Scale, over, recipe, verdict
 from verifiers import TASKS, held_out_problems
 
+ROOT = Path(__file__).parent.parent.parent
 TOY = ["--scale", "toy", "--device", "cpu"]
 
 
@@ -119,7 +130,7 @@ def test_the_report_says_what_was_found():
 
     scale = Scale(seeds=(0, 2), problems=5, samples=8, grpo_steps=1, grpo_problems=1, prorl_steps=1)
     row = Row(where="Table 1", claim="it rises", theirs="+1", ours="+2", verdict="reproduced")
-    text = report({"some": (scale, [row])}, {"some": some_claim}, "toy")
+    text = report({"some": body("some", scale, [row], "toy")}, {"some": some_claim})
     assert "Of 1 claims 1 reproduced.\n\n## A heading\n\nAnd a remark." in text
     assert "| Table 1 | it rises | +1 | +2 | **reproduced** |" in text
     assert "`python -m paper some --scale toy --seeds 0 2 --problems 5`" in text
@@ -129,8 +140,33 @@ def test_the_report_says_what_was_found():
 def test_the_prose_of_the_report_fits_a_page():
     """Each line that is not of a table or a picture has at most 100 columns."""
     row = Row(where="", claim="", theirs="", ours="", verdict="reproduced")
-    text = report({name: (SCALES["full"], [row]) for name in CLAIMS}, CLAIMS, "full")
+    text = report({name: body(name, SCALES["full"], [row], "full") for name in CLAIMS}, CLAIMS)
     assert not [line for line in text.splitlines() if len(line) > 100]
+
+
+def test_the_report_can_be_read_again():
+    """RESULTS.md has the header and the remarks that are in the code, and counts its own lines."""
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    assert report(bodies_of(text), CLAIMS) == text
+
+
+def test_claims_that_were_not_tested_here_stay_in_the_report(tmp_path, monkeypatch):
+    """As in a new clone, whose RESULTS.md is of runs on another machine."""
+    monkeypatch.chdir(tmp_path)
+    done = tmp_path / "claims"
+    done.mkdir()
+    row = Row("", "it rises", "", "long ago", "reproduced")
+    bodies = {name: body(name, SCALES["toy"], [row], "toy") for name in ("edge", "crossing")}
+    (tmp_path / "RESULTS.md").write_text(report(bodies, CLAIMS), encoding="utf-8")
+    for name, ours in (("crossing", "today"), ("resets", "a first time")):
+        write_claim(done, name, SCALES["toy"], [row._replace(ours=ours, verdict="reversed")])
+    write_report(done, "toy")
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert bodies_of(text)["edge"] == bodies["edge"]
+    assert [text.count(ours) for ours in ("long ago", "today", "a first time")] == [1, 1, 1]
+    assert "Of 3 claims 2 reversed, 1 reproduced." in text
+    write_report(done, "full")
+    assert (tmp_path / "RESULTS.md").read_text(encoding="utf-8") == text, "of another scale"
 
 
 # --------------------------------------------------------------------------------------------------
