@@ -7,6 +7,8 @@ from pathlib import Path
 from support.distributed import rank
 from support.files import whole_file
 
+import numpy as np
+
 
 def pyplot():
     """matplotlib.pyplot, drawing to files only. Imported when there is something to draw."""
@@ -117,14 +119,20 @@ DYNAMICS = {
 
 def draw_dynamics(directory):
     """metrics.csv of prorl.py over its steps, in six panels. Resets are red vertical lines and new
-    stages dotted ones (column `event`). Writes dynamics.png.
+    stages dotted ones (column `event`). A long run is shown by means: the steps of several tasks
+    differ too much to be read one by one. Writes dynamics.png.
     """
     with open(Path(directory) / "metrics.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     figure, panels = pyplot().subplots(2, 3, figsize=(11, 5.2), dpi=150, sharex=True)
     for axes, (name, title) in zip(panels.flat, DYNAMICS.items(), strict=True):
-        points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-        axes.plot(*zip(*points, strict=True), color="tab:blue", linewidth=1.2)
+        points = np.array([(int(row["step"]), float(row[name])) for row in rows if row[name]])
+        n = max(1, len(points) // 100)
+        if n > 1:
+            axes.plot(*points.T, color="tab:blue", linewidth=0.3, alpha=0.3)
+            title += f", means of {n} steps"
+            points = points[: len(points) // n * n].reshape(-1, n, 2).mean(axis=1)
+        axes.plot(*points.T, color="tab:blue", linewidth=1.2)
         for row in rows:
             if row["event"]:
                 axes.axvline(int(row["step"]) + 0.5, linewidth=1, **EVENTS[row["event"]])

@@ -106,3 +106,16 @@ def test_the_metrics_of_a_run_with_its_events(tmp_path, saved):
     assert (stage.get_xdata()[0], stage.get_linestyle()) == (2.5, ":")
     assert (reset.get_xdata()[0], reset.get_color()) == (4.5, "tab:red")
     assert (tmp_path / "dynamics.png").stat().st_size > 10_000
+
+
+def test_a_long_run_is_drawn_by_means(tmp_path, saved):
+    """450 steps: means of four, and of the two steps that are left over none."""
+    rows = [["step", "event", *DYNAMICS]]
+    rows += [[str(n), "", *[str(n % 4)] * len(DYNAMICS)] for n in range(450)]
+    (tmp_path / "metrics.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    draw_dynamics(tmp_path)
+    for axes in saved[0].axes:
+        all_steps, means = axes.get_lines()
+        assert len(all_steps.get_xydata()) == 450 and len(means.get_xydata()) == 112
+        assert means.get_xydata()[[0, -1]].tolist() == [[1.5, 1.5], [445.5, 1.5]]
+        assert axes.get_title().endswith(", means of 4 steps")
