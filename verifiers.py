@@ -209,8 +209,7 @@ class Carry(Task):
     train_levels = (2, 3, 4)
     test_levels = (12,)
     pretrain_steps, size = 2000, (3, 96, 3)
-    prompt_width = 2 * 12 + 2
-    max_tokens = 3 * 12
+    field, prompt_width, max_tokens = 12, 2 * 12 + 2, 3 * 12
     dropped, symbol = 0.8, "+"
 
     def sample(self, rng, level):
@@ -218,7 +217,7 @@ class Carry(Task):
         return self.ask(level, a, b)
 
     def ask(self, level, a, b):
-        fields = ("".join(map(str, number)).rjust(12) for number in (a, b))
+        fields = ("".join(map(str, number)).rjust(self.field) for number in (a, b))
         return self.problem(level, f"{self.symbol.join(fields)}:", (a, b))
 
     def demonstrate(self, problem, rng):

@@ -27,7 +27,7 @@ from paper.lab import (
     with_ends,
     write,
 )
-from verifiers import TASKS
+from verifiers import TASKS, Carry
 
 PLAIN = dict(resets=False, dynamic=False, eps_high=0.2)
 
@@ -258,52 +258,73 @@ def draw_validations(lab, runs):
 # --------------------------------------------------------------------------------------------------
 # Longer than in training
 
-LENGTHS = {"carry": range(2, 13), "chain": (8, 10, 12, 14, 16)}
-X_LABELS = {"carry": "digits (RL: up to 10)", "chain": "steps (RL: 4 to 7)"}
+
+class WideCarry(Carry):
+    """Sums of up to 24 digits. A prompt has fields of 24 digits, so it needs a base of its own."""
+
+    name, field, prompt_width, max_tokens = "wide-carry", 24, 2 * 24 + 2, 3 * 24
+    levels = pretrain_levels = tuple(range(2, 25))
+    train_levels, test_levels = tuple(range(2, 11)), (24,)
+    pretrain_steps = 3000
+
+
+TASKS[WideCarry.name] = WideCarry()
+LENGTHS = {"wide-carry": range(2, 25, 2), "chain": (8, 10, 12, 14, 16)}
+X_LABELS = {"wide-carry": "digits (RL: up to 10)", "chain": "steps (RL: 4 to 7)"}
+
+
+def up_to_ten_digits(task):
+    """The stages of prorl.py, of another task than carry."""
+    return [f"{task}:2-{digits}@{3 * digits}" for digits in (4, 6, 8, 10)]
 
 
 def lengths(lab):
-    """Out of distribution by size: longer problems than in training (carry, chain)
+    """Out of distribution by size: longer problems than in training (carry to 24 digits, chain)
 
     Sums: the base, ProRL half-way, when it has seen shorter sums only, and ProRL at the end, which
-    was trained on up to 10 digits. They are tested on 2 to 12 digits, the width of a sum's fields.
-    The base has seen sums of all these lengths, with carries dropped. Chain is the control: GRPO on
-    4 to 7 steps is compared with the base at its best temperature on 16 steps.
+    was trained on up to 10 digits. They are tested on 2 to 24 digits, half as many problems of each
+    length. The prompts have fields of 24 digits, twice those of the task `carry`, and the base has
+    seen sums of all lengths, with carries dropped. Chain is the control: GRPO on 4 to 7 steps is
+    compared with the base at its best temperature on 16 steps.
     """
-    half, sums, chains = lab.scale.prorl_steps // 2, lab.pairs("carry"), lab.pairs("chain")
+    wide, chains = wide_course(lab), lab.pairs("chain")
     best = best_temperature(at_temperatures(lab, "chain", chains)[0])
-    course = {seed: [base, rl / f"step-{half}", rl] for seed, (base, rl) in sums.items()}
-    bases = {seed: [base] for seed, (base, _) in chains.items()}
-    found = {  # {task: [{model: (S, P, K)} of each length]}
-        "carry": [
-            dict(zip(("base", "half-way", "end"), lab.curves(course, "carry", (n,)), strict=True))
-            for n in LENGTHS["carry"]
-        ],
-        "chain": [
-            dict(zip(("base", "GRPO"), lab.curves(chains, "chain", (n,)), strict=True))
-            | {f"base, T = {best:g}": lab.curves(bases, "chain", (n,), best)[0]}
-            for n in LENGTHS["chain"]
-        ],
-    }
-    j = lab.index(128)
-    draw_lengths(lab, found, (0, j))
-    beyond = found["carry"][-2:]  # 11 and 12 digits
-    base, end = ([of[name] for of in beyond] for name in ("base", "end"))
-    drop = difference(beyond[-1]["end"][..., 0], found["carry"][-3]["end"][..., 0])
-    rl, control = ([of[name] for of in found["chain"]] for name in ("GRPO", f"base, T = {best:g}"))
-    longer = difference(*(np.concatenate(of, axis=1)[..., j] for of in (rl, control)))
+    bases, cold = {seed: [base] for seed, (base, _) in chains.items()}, f"base, T = {best:g}"
+    of_sums, of_chains = {}, {}  # {length: {model: (S, P, K)}}
+    for n in LENGTHS["wide-carry"]:
+        curves = lab.deeper(1).curves(wide, "wide-carry", (n,))
+        of_sums[n] = dict(zip(("base", "half-way", "end"), curves, strict=True))
+    for n in LENGTHS["chain"]:
+        curves = (*lab.curves(chains, "chain", (n,)), *lab.curves(bases, "chain", (n,), best))
+        of_chains[n] = dict(zip(("base", "GRPO", cold), curves, strict=True))
+    j, beyond = lab.index(128), [of for n, of in of_sums.items() if n > 10]
+    draw_lengths({"wide-carry": of_sums, "chain": of_chains}, lab.ks, (0, j))
+
+    def gain(lengths, k, end, start):
+        ends = (np.concatenate([of[x][..., k] for of in lengths], axis=1) for x in (end, start))
+        return difference(*ends)
+
+    longest, longer = of_sums[24], gain(of_chains.values(), j, "GRPO", cold)
     return [
         *(
             judged(
                 "Figure 6",
-                f"pass@{lab.ks[i]} beyond the lengths of training (11, 12), the end − base",
+                f"pass@{lab.ks[i]} beyond the lengths of training (12 to 24), the end − base",
                 "above 0",
-                difference(*(np.concatenate(of, axis=1)[..., i] for of in (end, base))),
+                gain(beyond, i, "end", "base"),
                 +1,
+                "; 24 digits: "
+                + " → ".join(f"{longest[x][..., i].mean():.3f}" for x in ("base", "end")),
             )
             for i in (0, j)
         ),
-        judged("Figure 6", "pass@1 at the end, 12 digits − 10 digits", "below 0", drop, -1),
+        judged(
+            "Figure 6",
+            "pass@1 at the end, 24 digits − 10 digits",
+            "below 0",
+            difference(longest["end"][..., 0], of_sums[10]["end"][..., 0]),
+            -1,
+        ),
         ruled(
             "Figure 6",
             f"chain, 8 to 16 steps, pass@{lab.ks[j]}, GRPO − base at temperature {best:g}: no gain "
@@ -315,23 +336,37 @@ def lengths(lab):
     ]
 
 
-def draw_lengths(lab, found, places):
-    """A panel for each task and k. found: {task: [{model: (S, P, K)} of each length]}. places: of
-    the k in `lab.ks`
+def wide_course(lab):
+    """{seed: [base, ProRL half-way, at the end]}"""
+    steps, course = lab.scale.prorl_steps, {}
+    for seed in lab.scale.seeds:
+        name, times = f"wide-carry-base-s{seed}", lab.scale.own_pretraining
+        base = lab.pretrain(name, ["wide-carry"], seed, times=times)
+        rl = lab.train(
+            prorl, f"wide-carry-prorl-s{seed}", base=str(base), seed=seed, steps=steps,
+            stages=up_to_ten_digits("wide-carry"), problems=lab.scale.grpo_problems,
+            keep_every=steps // 2,
+        )  # fmt: skip
+        course[seed] = [base, rl / f"step-{steps // 2}", rl]
+    return course
+
+
+def draw_lengths(found, ks, places):
+    """A panel for each task and k. found: {task: {length: {model: (S, P, K)}}}. places: of the k
+    in `ks`
     """
     figure, all_axes = panels(4, figsize=(16, 3.8), sharey=True)
     rows = []
-    for axes, (task, i) in zip(all_axes, product(found, places), strict=True):
-        for name in found[task][0]:
-            points = np.array([interval(of[name][..., i]) for of in found[task]])
+    for axes, ((task, of_task), i) in zip(all_axes, product(found.items(), places), strict=True):
+        for name in next(iter(of_task.values())):
+            points = np.array([interval(of[name][..., i]) for of in of_task.values()])
             rows += [
-                [task, name, lab.ks[i], n, *point]
-                for n, point in zip(LENGTHS[task], points, strict=True)
+                [task, name, ks[i], n, *point] for n, point in zip(of_task, points, strict=True)
             ]
-            draw_with_band(axes, LENGTHS[task], *points.T, name)
-        axes.set(xlabel=X_LABELS[task], ylim=(0, 1.02), title=f"{task}, pass@{lab.ks[i]}")
+            draw_with_band(axes, list(of_task), *points.T, name)
+        axes.set(xlabel=X_LABELS[task], ylim=(0, 1.02), title=f"{task}, pass@{ks[i]}")
         axes.legend(fontsize=8)
-    all_axes[0].set_ylabel(f"95 % intervals over {over(found['carry'][0]['base'])}")
+    all_axes[0].set_ylabel(f"95 % intervals over {over(found['wide-carry'][10]['base'])}")
     write("lengths", ["task", "model", "k", "length", "pass_at_k", "low", "high"], rows)
     save(figure, "lengths")
 
@@ -356,8 +391,7 @@ def transfer(lab):
         common |= dict(problems=lab.scale.grpo_problems)
         models[seed] = [base]
         for task in SUMS:
-            stages = [f"{task}:2-{digits}@{3 * digits}" for digits in (4, 6, 8, 10)]
-            name = f"{'-'.join(SUMS)}-prorl-{task}-s{seed}"
+            name, stages = f"{'-'.join(SUMS)}-prorl-{task}-s{seed}", up_to_ten_digits(task)
             models[seed].append(lab.train(prorl, name, stages=stages, **common))
     names, levels = ("base", *(f"RL on {task}" for task in SUMS)), (6, 12)
     last = {

@@ -1,5 +1,7 @@
 """The claims about long runs, each in a world where it is true and in one where it is false."""
 
+import random
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from paper import claims_long
 from paper.claims_long import CLAIMS, doublings, gains_late, last_stage, row_of_prorl
 from paper.lab import PICTURES
 from tests.paper.test_claims import SCALE, P, World
+from verifiers import TASKS, is_held_out, sample_problem
 
 LONG = SCALE._replace(long_steps=8)
 
@@ -45,7 +48,7 @@ class Long(World):
             return np.full(P, 0.6 if cold and not self.swapped else 0.02)
         if name.startswith("chain-grpo"):
             return np.full(P, 0.6)
-        if name.startswith("carry-prorl"):
+        if name.startswith("wide-carry"):
             return np.full(P, 0.0 if self.swapped else 0.8 * share)
         if self.swapped:
             return np.full(P, 0.1 * (1 - share))
@@ -54,13 +57,12 @@ class Long(World):
         return np.full(P, np.interp(share, [0, 0.5, 1], [0.02, half, end]))
 
     def evaluate(self, directory, task, levels=None, *args, **options):
-        """Less is solved of 12 digits than of 10, and where the claim is false more. The entropy of
+        """Less is solved of 24 digits than of 10, and where the claim is false more. The entropy of
         `parts` grows with each part, and where the claim is false it falls.
         """
         rows = super().evaluate(directory, task, levels, *args, **options)
-        if directory.parts[-1].startswith("carry-prorl") and levels == (
-            12 if not self.swapped else 10,
-        ):
+        wide = directory.parts[-1].startswith("wide-carry-prorl")
+        if wide and levels == (10 if self.swapped else 24,):
             for of in rows:
                 for row in of[::2]:
                     row["reward"] = 0.0
@@ -154,3 +156,22 @@ def test_the_row_of_prorl_comes_back():
     with row_of_prorl(dynamic=False):
         assert before._replace(dynamic=False) == prorl.PRORL
     assert prorl.PRORL is before
+
+
+@pytest.mark.parametrize("digits", [2, 12, 13, 24])
+def test_wide_sums_against_integers(digits):
+    """Each column has two digits, units first. The last column has the leading digits."""
+    task = TASKS["wide-carry"]
+    for n in range(50):
+        problem = sample_problem(task, (digits,), random.Random(n))
+        assert len(problem.prompt) == task.prompt_width == 50 and not is_held_out(problem)
+        a, b = map(int, problem.prompt[:-1].split("+"))
+        assert len(str(a)) == len(str(b)) == digits
+        columns = task.solve(problem).split(" ")
+        answer = columns[-1] + "".join(column[1] for column in columns[-2::-1])
+        assert int(answer) == a + b and len(task.solve(problem)) < task.max_tokens
+        assert task.verify(problem, task.solve(problem)) == 1
+        assert task.verify(problem, task.solve(problem)[:-1]) == 0
+    rng = random.Random(0)
+    wrong = [task.demonstrate(problem, rng) != task.solve(problem) for _ in range(200)]
+    assert digits < 12 or sum(wrong) > 150, "a long demonstration has all its carries seldom"
