@@ -284,8 +284,9 @@ def lengths(lab):
     Sums: the base, ProRL half-way, when it has seen shorter sums only, and ProRL at the end, which
     was trained on up to 10 digits. They are tested on 2 to 24 digits, half as many problems of each
     length. The prompts have fields of 24 digits, twice those of the task `carry`, and the base has
-    seen sums of all lengths, with carries dropped. Chain is the control: GRPO on 4 to 7 steps is
-    compared with the base at its best temperature on 16 steps.
+    seen sums of all lengths, with carries dropped. A sum has one right answer, so its probability
+    under a model is known even where no sample has it. Chain is the control: GRPO on 4 to 7 steps
+    is compared with the base at its best temperature on 16 steps.
     """
     wide, chains = wide_course(lab), lab.pairs("chain")
     best = best_temperature(at_temperatures(lab, "chain", chains)[0])
@@ -304,6 +305,8 @@ def lengths(lab):
         ends = (np.concatenate([of[x][..., k] for of in lengths], axis=1) for x in (end, start))
         return difference(*ends)
 
+    chances = np.array([[lab.chances(of[i], "wide-carry") for of in wide.values()] for i in (0, 2)])
+    orders = interval(chances[1] - chances[0], pseudo=())
     longest, longer = of_sums[24], gain(of_chains.values(), j, "GRPO", cold)
     return [
         *(
@@ -324,6 +327,15 @@ def lengths(lab):
             "below 0",
             difference(longest["end"][..., 0], of_sums[10]["end"][..., 0]),
             -1,
+        ),
+        judged(
+            "",
+            "24 digits: log10 of the probability of the right answer, the end − base",
+            "–",
+            orders,
+            +1,
+            f"; a mean of {chances[0].mean():.1f} → {chances[1].mean():.1f}".replace("-", "−"),
+            digits=1,
         ),
         ruled(
             "Figure 6",

@@ -22,6 +22,7 @@ from support.intervals import interval
 from support.levels import level_name
 from support.run import is_finished, load_checkpoint, pick_device, started
 from support.settings import fail
+from support.tokenizer import encode
 
 import numpy as np
 import torch
@@ -342,6 +343,17 @@ class Lab:
         model, flat = self.load(judge, task), [text for of in texts for text in of]
         values = perplexity(model, TASKS[task], asked, flat)
         return np.split(values.cpu().numpy(), np.cumsum(counts)[:-1])
+
+    def chances(self, directory, task, levels=None):
+        """log10 of the probability, at temperature 1, with which a run writes the solution of each
+        held-out problem, EOS included -> (P,). In a task with one right answer this is pass@1.
+        """
+        levels = levels or TASKS[task].test_levels
+        problems = held_out_problems(TASKS[task], levels, self.scale.problems)
+        texts = [TASKS[task].solve(problem) for problem in problems]
+        values = perplexity(self.load(directory, task), TASKS[task], problems, texts)
+        tokens = np.array([len(encode(text)) + 1 for text in texts])
+        return -tokens * np.log10(values.cpu().numpy())
 
 
 def with_one_thread(job):

@@ -1,8 +1,11 @@
 """The laboratory and its report: what is trained, sampled, read and written, without training."""
 
 import csv
+import math
 import os
 from types import SimpleNamespace
+
+from support.tokenizer import EOS, encode
 
 import numpy as np
 import pytest
@@ -14,8 +17,9 @@ import paper.__main__ as paper
 import passk
 import prorl
 from paper import lab as lab_module
-from paper.__main__ import Settings, report, run_claims, write_claim
+from paper.__main__ import Settings, body, report, run_claims, write_claim
 from paper.lab import SCALES, Lab, Row, Scale, judged, ruled, show, with_ends
+from rollout import encode_prompts
 from verifiers import TASKS, held_out_problems
 
 SCALE = Scale(seeds=(3, 5), problems=4, samples=8, grpo_steps=40, grpo_problems=6, prorl_steps=24)
@@ -219,6 +223,27 @@ def test_perplexities_are_of_the_first_completions_that_ended(lab, monkeypatch, 
     assert len(lab.perplexities("judge", "carry", many)[0]) == 16
 
 
+@pytest.mark.parametrize("task", ["carry", "chain"])
+def test_chances_are_the_product_of_the_probabilities_of_the_tokens(lab, task):
+    """Token by token, without a cache. Problems of several lengths."""
+    levels, expected = TASKS[task].pretrain_levels, []
+    run = lab.pretrain("base", [task], 0, times=0.01, layers=1, width=16, heads=2)
+    model = lab.load(run, task)
+    for problem in held_out_problems(TASKS[task], levels, lab.scale.problems):
+        sequence = encode_prompts(TASKS[task], [problem])[0].tolist()
+        product = 1.0
+        for token in [*encode(TASKS[task].solve(problem)), EOS]:
+            with torch.no_grad():
+                p = model(torch.tensor([sequence]))[0, -1].double().softmax(dim=-1)
+            product *= p[token].item()
+            sequence.append(token)
+        expected.append(math.log10(product))
+    assert len(set(expected)) == lab.scale.problems > 3
+    np.testing.assert_allclose(lab.chances(run, task, levels), expected, rtol=1e-5)
+    of_test_levels = lab.chances(run, task, TASKS[task].test_levels)
+    np.testing.assert_array_equal(lab.chances(run, task), of_test_levels)
+
+
 def test_a_model_is_loaded_for_its_task_on_the_laboratory_s_device(lab, monkeypatch):
     seen = []
     monkeypatch.setattr(lab_module, "load_model", lambda *args: seen.append(args) or ("m", None))
@@ -300,7 +325,9 @@ def test_the_report_counts_the_verdicts_and_keeps_the_order(tmp_path, monkeypatc
     for name in ("first", "first-b", "second", "other"):
         (tmp_path / f"{name}.png").touch()
     done = {"first": of(["reversed"], seeds=(1, 2)), "second": of(["reproduced"] * 2, problems=9)}
-    text = report(done | {"other": of(["reversed"] * 9)}, {"second": second, "first": first}, "toy")
+    done["other"] = of(["reversed"] * 9)
+    bodies = {name: body(name, *claim, "toy") for name, claim in done.items()}
+    text = report(bodies, {"second": second, "first": first})
     assert "Of 3 claims 2 reproduced, 1 reversed." in text
     assert text.index("## Two") < text.index("## One\n\nA remark of two lines.\n\n| where |")
     assert "| wreversed | creversed | treversed | oreversed | **reversed** |" in text

@@ -56,6 +56,10 @@ class Long(World):
         half, end = at_half_and_end.get(task, (0.03, 0.8))
         return np.full(P, np.interp(share, [0, 0.5, 1], [0.02, half, end]))
 
+    def chances(self, directory, task, levels=None):
+        exponent = -0.1 if ("prorl" in directory.parts[-1]) != self.swapped else -8.0
+        return exponent + np.linspace(-0.05, 0.05, P)
+
     def evaluate(self, directory, task, levels=None, *args, **options):
         """Less is solved of 24 digits than of 10, and where the claim is false more. The entropy of
         `parts` grows with each part, and where the claim is false it falls.
