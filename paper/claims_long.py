@@ -269,7 +269,7 @@ class WideCarry(Carry):
 
 
 TASKS[WideCarry.name] = WideCarry()
-LENGTHS = {"wide-carry": range(2, 25, 2), "chain": (8, 10, 12, 14, 16)}
+LENGTHS = {"wide-carry": range(2, 25), "chain": (8, 10, 12, 14, 16)}
 X_LABELS = {"wide-carry": "digits (RL: up to 10)", "chain": "steps (RL: 4 to 7)"}
 
 
@@ -312,7 +312,7 @@ def lengths(lab):
         *(
             judged(
                 "Figure 6",
-                f"pass@{lab.ks[i]} beyond the lengths of training (12 to 24), the end − base",
+                f"pass@{lab.ks[i]} beyond the lengths of training (11 to 24), the end − base",
                 "above 0",
                 gain(beyond, i, "end", "base"),
                 +1,
