@@ -305,8 +305,10 @@ def lengths(lab):
         ends = (np.concatenate([of[x][..., k] for of in lengths], axis=1) for x in (end, start))
         return difference(*ends)
 
-    chances = np.array([[lab.chances(of[i], "wide-carry") for of in wide.values()] for i in (0, 2)])
-    orders = interval(chances[1] - chances[0], pseudo=())
+    log10_p = np.array(
+        [[lab.solution_log10_probs(of[i], "wide-carry") for of in wide.values()] for i in (0, 2)]
+    )
+    orders = interval(log10_p[1] - log10_p[0], pseudo=())
     longest, longer = of_sums[24], gain(of_chains.values(), j, "GRPO", cold)
     return [
         *(
@@ -334,7 +336,7 @@ def lengths(lab):
             "–",
             orders,
             +1,
-            f"; a mean of {chances[0].mean():.1f} → {chances[1].mean():.1f}".replace("-", "−"),
+            f"; a mean of {log10_p[0].mean():.1f} → {log10_p[1].mean():.1f}".replace("-", "−"),
             digits=1,
         ),
         ruled(
@@ -352,8 +354,7 @@ def wide_course(lab):
     """{seed: [base, ProRL half-way, at the end]}"""
     steps, course = lab.scale.prorl_steps, {}
     for seed in lab.scale.seeds:
-        name, times = f"wide-carry-base-s{seed}", lab.scale.own_pretraining
-        base = lab.pretrain(name, ["wide-carry"], seed, times=times)
+        base = base_of_tasks(lab, ("wide-carry",), seed)
         rl = lab.train(
             prorl, f"wide-carry-prorl-s{seed}", base=str(base), seed=seed, steps=steps,
             stages=up_to_ten_digits("wide-carry"), problems=lab.scale.grpo_problems,

@@ -344,9 +344,9 @@ class Lab:
         values = perplexity(model, TASKS[task], asked, flat)
         return np.split(values.cpu().numpy(), np.cumsum(counts)[:-1])
 
-    def chances(self, directory, task, levels=None):
+    def solution_log10_probs(self, directory, task, levels=None):
         """log10 of the probability, at temperature 1, with which a run writes the solution of each
-        held-out problem, EOS included -> (P,). In a task with one right answer this is pass@1.
+        held-out problem, EOS included -> (P,). With one right answer it is log10 of pass@1.
         """
         levels = levels or TASKS[task].test_levels
         problems = held_out_problems(TASKS[task], levels, self.scale.problems)

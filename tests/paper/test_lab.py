@@ -224,7 +224,7 @@ def test_perplexities_are_of_the_first_completions_that_ended(lab, monkeypatch, 
 
 
 @pytest.mark.parametrize("task", ["carry", "chain"])
-def test_chances_are_the_product_of_the_probabilities_of_the_tokens(lab, task):
+def test_the_probability_of_a_solution_is_the_product_of_those_of_its_tokens(lab, task):
     """Token by token, without a cache. Problems of several lengths."""
     levels, expected = TASKS[task].pretrain_levels, []
     run = lab.pretrain("base", [task], 0, times=0.01, layers=1, width=16, heads=2)
@@ -239,9 +239,9 @@ def test_chances_are_the_product_of_the_probabilities_of_the_tokens(lab, task):
             sequence.append(token)
         expected.append(math.log10(product))
     assert len(set(expected)) == lab.scale.problems > 3
-    np.testing.assert_allclose(lab.chances(run, task, levels), expected, rtol=1e-5)
-    of_test_levels = lab.chances(run, task, TASKS[task].test_levels)
-    np.testing.assert_array_equal(lab.chances(run, task), of_test_levels)
+    np.testing.assert_allclose(lab.solution_log10_probs(run, task, levels), expected, rtol=1e-5)
+    of_test_levels = lab.solution_log10_probs(run, task, TASKS[task].test_levels)
+    np.testing.assert_array_equal(lab.solution_log10_probs(run, task), of_test_levels)
 
 
 def test_a_model_is_loaded_for_its_task_on_the_laboratory_s_device(lab, monkeypatch):

@@ -56,7 +56,7 @@ class Long(World):
         half, end = at_half_and_end.get(task, (0.03, 0.8))
         return np.full(P, np.interp(share, [0, 0.5, 1], [0.02, half, end]))
 
-    def chances(self, directory, task, levels=None):
+    def solution_log10_probs(self, directory, task, levels=None):
         exponent = -0.1 if ("prorl" in directory.parts[-1]) != self.swapped else -8.0
         return exponent + np.linspace(-0.05, 0.05, P)
 
