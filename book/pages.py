@@ -13,6 +13,7 @@ from book.prose import address_of, docstring, picture_size, relative, render
 from book.sources import Reader, read_blocks
 from book.symbols import SYMBOLS, variables_of
 from book.worked import read_examples, run_example
+from paper.__main__ import VERDICT, sections_of
 from tools.equations import ROOT, read_rows, read_tags
 
 # The reading order.
@@ -311,14 +312,12 @@ def index_page():
 def result_pages():
     """RESULTS.md: a page for each of its sections, and one that lists them."""
     text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    head, *parts = re.split(r"^## ", text, flags=re.MULTILINE)
-    pages, listed = {}, []
-    for part in parts:
-        title, _, body = part.partition("\n")
-        name = re.search(r"python -m paper (\w+)", body)[1]
+    head, pages, listed = text.partition("\n## ")[0], {}, []
+    for name, section in sections_of(text).items():
+        title, _, body = section.partition("\n")
         address = f"results/{name}.html"
         html = with_verdicts(render(f"# {title}\n{body}", "RESULTS.md", address))
-        found = re.findall(r"\*\*([a-z ]+)\*\* \|$", body, re.MULTILINE)
+        found = re.findall(VERDICT, body, re.MULTILINE)
         listed.append((title, f"{name}.html", [(v, VERDICTS.get(v, "")) for v in found]))
         pages[address] = Page("text.html", title, {"html": html})
     address = "results/index.html"

@@ -157,11 +157,15 @@ def body(name, scale, rows, scale_name):
     return "\n".join(lines)
 
 
+def sections_of(text):
+    """{claim's name: the text below its `## `} of a RESULTS.md"""
+    sections = re.split("^## ", text, flags=re.M)[1:]
+    return {re.search(r"^`python -m paper (\w+)", of, re.M)[1]: of for of in sections}
+
+
 def bodies_of(text):
     """{claim's name: `body` of it} of a RESULTS.md"""
-    sections = re.split("^## ", text, flags=re.M)[1:]
-    found = [section[section.index(TABLE) :].rstrip("\n") for section in sections]
-    return {re.search(r"^`python -m paper (\w+)", of, re.M)[1]: of for of in found}
+    return {name: of[of.index(TABLE) :].rstrip("\n") for name, of in sections_of(text).items()}
 
 
 # --------------------------------------------------------------------------------------------------
