@@ -5,9 +5,9 @@ Shapes used throughout:
     n rows of a batch, L tokens in each, t of them new
     V vocabulary (1 with a scalar head), C width, H heads, D = C / H
 
-The group is an axis: prompts are (B, P) and completions (B, G, T). Up to `TOGETHER` completions of
-a problem stand in one row, after one prompt (`GPT.layout`). So the prompt is computed once for all
-of them: in sampling, and in the update, where gradients flow back into it.
+The group is an axis: prompts are (B, P) and completions (B, G, T). What texts begin with in common
+is computed once for all of them: in sampling, where they share a row of the cache, and in the
+update, where they share a row of tokens (`prefix_trees`) and gradients flow back into it.
 
     PPO (1)  s_t = (x, y_<t)            the state: the prompt and the tokens so far
     PPO (2)  a_t = y_t                  the action: the next token
@@ -30,38 +30,29 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-# Completions in one row. With more of them the prompt is computed less often, but attention also
-# multiplies more tokens of different completions, which the mask then hides.
-TOGETHER = 8
+TOGETHER = 16  # completions in one row; with more of them attention multiplies more that it masks
 
 
 class Cache:
-    """The keys and values of the tokens so far: for each layer a buffer (n, L, 2, H, D), of which
-    the first `length` tokens are written.
+    """The keys and values of the texts so far, of each layer (2, n, H, L, D). The next tokens
+    follow the texts in `rows` (n',): a text can be there several times, or not at all.
     """
 
     def __init__(self):
-        self.layers, self.length = [], 0
+        self.layers, self.length, self.rows = [], 0, None
 
     def extend(self, layer, kv):
-        """Append keys and values of new tokens (n, t, 2, H, D); return those of all tokens. The
-        first tokens are the prompt, and `select` makes room for others. They are written in place.
-        """
+        """Append those of the next tokens (2, n', H, t, D), and return all of them."""
         if self.length == 0:
             self.layers.append(kv)
             return kv
-        end = self.length + kv.shape[1]
-        self.layers[layer][:, self.length : end] = kv
-        return self.layers[layer][:, :end]
-
-    def select(self, rows, columns, L):
-        """Row i becomes the tokens `columns[i]` of row `rows[i]`, with room for L tokens.
-        rows (n,), columns (n, length)
-        """
-        n, self.length = columns.shape
-        for layer, old in enumerate(self.layers):
-            self.layers[layer] = old.new_empty(n, L, *old.shape[2:])
-            self.layers[layer][:, : self.length] = old[rows[:, None], columns]
+        two, n, H, t, D = kv.shape
+        longer = kv.new_empty(two, n, H, self.length + t, D)
+        old = longer[..., : self.length, :]
+        torch.index_select(self.layers[layer], 1, self.rows, out=old)
+        longer[..., self.length :, :] = kv
+        self.layers[layer] = longer
+        return longer
 
 
 class Block(nn.Module):
@@ -75,9 +66,10 @@ class Block(nn.Module):
     def forward(self, x, visible, layer, cache):
         n, t, C = x.shape
         qkv = self.qkv(self.norm_attention(x)).view(n, t, 3, self.heads, C // self.heads)
-        q, k, v = qkv.transpose(1, 3).unbind(2)  # (n, H, t, D)
+        qkv = qkv.permute(2, 0, 3, 1, 4)
+        q, k, v = qkv  # (n, H, t, D)
         if cache is not None:
-            k, v = cache.extend(layer, qkv[:, :, 1:]).transpose(1, 3).unbind(2)  # (n, H, L, D)
+            k, v = cache.extend(layer, qkv[1:])  # (n, H, L, D)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=visible)
         x = x + self.project(y.transpose(1, 2).reshape(n, t, C))
         return x + self.contract(F.gelu(self.expand(self.norm_mlp(x))))
@@ -106,39 +98,35 @@ class GPT(nn.Module):
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
-    def layout(self, P, g=1, T=0):
-        """A row with a prompt of P tokens and g completions of T tokens, which take turns:
+    def positions(self, L):
+        """0, 1, …, L − 1. ValueError if the context is shorter."""
+        context = self.config["context"]
+        if context < L:
+            raise ValueError(f"{L} tokens are longer than the model's context of {context}")
+        return torch.arange(L, device=self.head.weight.device)
 
-            x_1 … x_P  y¹_1 y²_1 … y^g_1  y¹_2 y²_2 … y^g_2  …
+    def transform(self, tokens, position, visible, cache=None):
+        """The outputs after each token. tokens (n, t) -> (n, t, V). With a cache they follow it.
 
-        -> the position of each token in its own text (P + g·T,), and which tokens it attends to
-        (P + g·T, P + g·T): the prompt and its own completion, up to itself.
+        position: of each token in its text, (t,) or (n, t). visible: the tokens that each attends
+        to, (t, L) or (n, 1, t, L); None for all.
         """
-        longest, context = P + T, self.config["context"]
-        if longest > context:
-            raise ValueError(f"{longest} tokens are longer than the model's context of {context}")
-        i = torch.arange(P + g * T, device=self.head.weight.device)
-        in_prompt, completion = i < P, (i - P) % g
-        position = torch.where(in_prompt, i, P + (i - P) // g)
-        not_later = position <= position[:, None]
-        return position, not_later & (in_prompt | (completion == completion[:, None]))
-
-    def transform(self, tokens, layout, cache=None):
-        """The outputs after each token. tokens (n, t) -> (n, t, V). With a cache they follow it."""
-        start = 0 if cache is None else cache.length
-        end, (position, visible) = start + tokens.shape[1], layout
-        x = self.token_embedding(tokens) + self.position_embedding(position[start:end])
+        x = self.token_embedding(tokens) + self.position_embedding(position)
         low = self.compute_dtype != torch.float32
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=low):
             for layer, block in enumerate(self.blocks):
-                x = block(x, visible[start:end, :end], layer, cache)
+                x = block(x, visible, layer, cache)
         if cache is not None:
-            cache.length = end
+            cache.length += tokens.shape[1]
         return self.head(self.norm(x))
 
-    def forward(self, tokens):
-        """tokens (n, L) -> outputs (n, L, V): the logits of the next token."""
-        return self.transform(tokens, self.layout(tokens.shape[1]))
+    def forward(self, tokens, cache=None):
+        """tokens (n, t) -> outputs (n, t, V): the logits of the next token."""
+        start = 0 if cache is None else cache.length
+        position = self.positions(start + tokens.shape[1])
+        new = position[start:]
+        visible = None if len(new) == 1 else position <= new[:, None]  # itself and those before it
+        return self.transform(tokens, new, visible, cache)
 
     def read(self, prompts, completions):
         """The outputs after the prompt and after each completion token. prompts (B, P),
@@ -146,12 +134,13 @@ class GPT(nn.Module):
         """
         (B, G, T), P = completions.shape, prompts.shape[1]
         g = math.gcd(G, TOGETHER)
-        own = completions.reshape(B * G // g, g, T).mT.flatten(1)  # they take turns
-        rows = torch.cat((prompts.repeat_interleave(G // g, dim=0), own), dim=1)
-        outputs = self.transform(rows, self.layout(P, g, T))  # (B·G/g, P + g·T, V)
-        before_y = outputs[:, None, P - 1 : P].expand(-1, g, -1, -1)  # all g are in one state
-        after_y = outputs[:, P:].unflatten(1, (T, g)).transpose(1, 2)
-        return torch.cat((before_y, after_y), dim=2).view(B, G, 1 + T, -1)
+        prompts, own = prompts.repeat_interleave(G // g, 0), completions.reshape(B * G // g, g, T)
+        trees = prefix_trees(prompts, own, self.positions(P + T))
+        tokens, position, visible, place = trees
+        outputs = self.transform(tokens, position, visible[:, None])  # (B·G/g, L, V)
+        place = F.pad(place, (1, 0), value=P - 1).flatten(1)  # all begin in the prompt's last state
+        outputs = outputs.gather(1, place[..., None].expand(-1, -1, outputs.shape[-1]))
+        return outputs.view(B, G, 1 + T, -1)
 
     def at_states(self, prompts, completions):
         """The outputs at the states s_t = (x, y_<t) in which each completion token was chosen.
@@ -165,6 +154,39 @@ class GPT(nn.Module):
         """The weight matrices inside the blocks, and all other parameters: for Muon and AdamW."""
         inside = {id(p): p for block in self.blocks for p in block.parameters() if p.ndim == 2}
         return list(inside.values()), [p for p in self.parameters() if id(p) not in inside]
+
+
+def prefix_trees(prompts, completions, position):
+    """Rows in which a prefix that completions have in common stands once:
+
+        x_1 … x_P 3 * 4 + 2 EOS / 2 EOS        for 3 * 4 + 2 EOS and 3 * 4 / 2 EOS
+
+    prompts (n, P), completions (n, g, T), position (P + T,) -> the tokens of each row (n, L), the
+    position of each in its own text (n, L), which tokens it attends to (n, L, L): the prompt and
+    its own completion, up to itself; and where the tokens of each completion stand (n, g, T).
+    PADs at the end, after EOS, are not read: they stand where the EOS does.
+    """
+    (n, g, T), P, y = completions.shape, prompts.shape[1], completions
+    alike = (y[:, :, None] == y[:, None]).cumprod(dim=-1)  # (n, g, g, T) 1 up to a difference
+    first = alike.argmax(dim=2)  # (n, g, T) the first completion with this prefix
+    last = torch.where(y == PAD, 0, position[:T]).cummax(dim=-1).values[..., -1:]  # no PAD
+    padding = (position[:T] > last) & (y.gather(-1, last) == EOS)
+    new = (first == torch.arange(g, device=y.device)[:, None]) & ~padding  # stands here first
+    place = P - 1 + new.flatten(1).cumsum(dim=1).view(n, g, T)
+    place = place.gather(1, first)
+
+    L = P + int(new.flatten(1).sum(dim=1).max())
+    tokens, own_position = prompts.new_full((n, L), PAD), position.new_zeros(n, L)
+    tokens[:, :P], own_position[:, :P] = prompts, position[:P]
+    row = torch.arange(n, device=y.device)[:, None, None].expand_as(y)
+    tokens[row[new], place[new]] = y[new]
+    own_position[row[new], place[new]] = position[P:].expand_as(y)[new]
+
+    i, t = torch.arange(L, device=y.device), position[:T]
+    visible = ((i < P) & (i <= i[:, None])).repeat(n, 1, 1)
+    earlier = torch.where(t <= t[:, None], place[:, :, None], place[..., None])  # (n, g, T, T)
+    visible[row[..., None], place[..., None], earlier] = True
+    return tokens, own_position, visible, place
 
 
 def log_probs(logits, tokens, temperature=1.0, mask=None):
@@ -224,32 +246,22 @@ def sample_tokens(model, prompts, G, max_tokens, temperature=1.0, top_p=1.0, gen
     0 is greedy. The mask is written here, by the sampler, because token ids cannot tell padding
     from a PAD that was sampled.
     """
-    (B, P), g, device = prompts.shape, math.gcd(G, TOGETHER), prompts.device
-    layout, cache = model.layout(P, g, max_tokens - 1), Cache()
-    logits = model.transform(prompts, layout, cache)[:, -1].repeat_interleave(G, dim=0)  # (BG, V)
-    rows = torch.arange(B, device=device).repeat_interleave(G // g)
-    cache.select(
-        rows, torch.arange(P, device=device).expand(len(rows), P), P + g * (max_tokens - 1)
-    )
-
+    (B, P), device, cache = prompts.shape, prompts.device, Cache()
+    model.positions(P + max_tokens - 1)  # refuse what is too long before anything is sampled
+    logits = model(prompts, cache)[:, -1]  # (B, V)
     tokens = torch.full((B * G, max_tokens), PAD, device=device)
     logp = torch.zeros(B * G, max_tokens, dtype=logits.dtype, device=device)
     sampled = torch.arange(B * G, device=device)  # the completions that are still sampled
-    ended = torch.zeros(B * G, dtype=torch.bool, device=device)  # which of them have ended
+    row = sampled // G  # of the cache; texts that are alike so far share one
     for t in range(max_tokens):
-        y, logp[sampled, t] = sample_next(logits, temperature, top_p, generator)
+        y, logp[sampled, t] = sample_next(logits[row], temperature, top_p, generator)
         tokens[sampled, t] = y
-        ended |= y == EOS
-        if t + 1 == max_tokens or ended.all():
+        sampled, row, y = (x[y != EOS] for x in (sampled, row, y))
+        if t + 1 == max_tokens or len(sampled) == 0:
             break
-        left = (~ended).nonzero().squeeze(-1)
-        if len(left) < 0.7 * len(ended):  # drop ended ones once that costs less than it saves
-            i, c = torch.arange(P + t, device=device), left % g
-            columns = torch.where(i < P, i, P + g * (i - P) + c[:, None])
-            cache.select(left // g, columns, P + max_tokens - 1)
-            layout, g = model.layout(P, 1, max_tokens - 1), 1  # each has a row of its own
-            sampled, ended, y = sampled[left], ended[left], y[left]
-        logits = model.transform(y.view(-1, g), layout, cache).flatten(0, 1)
+        texts, row = torch.unique(row * VOCAB_SIZE + y, return_inverse=True)
+        cache.rows, y = texts // VOCAB_SIZE, texts % VOCAB_SIZE
+        logits = model(y[:, None], cache)[:, -1]
 
     end, shape = tokens == EOS, (B, G, max_tokens)
     mask = end.cumsum(dim=-1) - end.long() == 0  # no EOS before this token

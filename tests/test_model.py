@@ -11,7 +11,15 @@ import pytest
 import torch
 from tiny import noisy
 
-from model import GPT, Cache, keep_nucleus, log_probs, sample_tokens, set_compute_dtype
+from model import (
+    GPT,
+    Cache,
+    keep_nucleus,
+    log_probs,
+    prefix_trees,
+    sample_tokens,
+    set_compute_dtype,
+)
 
 CLOSE = dict(rtol=0, atol=1e-12)
 
@@ -81,19 +89,43 @@ def test_attention_is_the_textbook_formula():
     torch.testing.assert_close(model(tokens)[0], expected, **CLOSE)
 
 
+def alike(*shape, seed=2):
+    """Completions (B, G, T) of three kinds of tokens: many begin alike, and some are the same."""
+    return random_tokens(*shape, seed=seed) % 3 + 5
+
+
 @pytest.mark.parametrize("P", range(1, 9))
-@pytest.mark.parametrize("G", [1, 3, 12])
-def test_at_states_equals_the_uncached_model(P, G):
-    model, prompts, completions = small(), random_tokens(2, P), random_tokens(2, G, 6, seed=2)
+@pytest.mark.parametrize("G", [1, 3, 12, 32])
+@pytest.mark.parametrize("draw", [random_tokens, alike])
+def test_at_states_equals_the_uncached_model(P, G, draw):
+    model, prompts, completions = small(), random_tokens(2, P), draw(2, G, 6, seed=2)
+    completions[completions == EOS] = 7
     expected = model(whole_texts(prompts, completions))[:, P - 1 : -1].view(2, G, 6, VOCAB_SIZE)
     torch.testing.assert_close(model.at_states(prompts, completions), expected, **CLOSE)
     first = model.at_states(prompts, completions[..., :1])
     torch.testing.assert_close(first, expected[:, :, :1], **CLOSE)
 
 
+def test_what_is_read_does_not_depend_on_padding():
+    """Completions of 0 to 6 tokens and EOS, and one of which the last tokens are PADs that count:
+    it has no EOS. The outputs of padding are finite.
+    """
+    model, prompts, completions = small(), random_tokens(2, 5), alike(2, 8, 8)
+    for g in range(7):
+        completions[:, g, g] = EOS
+        completions[:, g, g + 1 :] = PAD
+    completions[:, 7, 5:] = PAD
+    read = model.read(prompts, completions)
+    assert read.isfinite().all()
+    for b, g in itertools.product(range(2), range(8)):
+        n = g + 1 if g < 7 else 8
+        text = torch.cat((prompts[b], completions[b, g, :n]))
+        torch.testing.assert_close(read[b, g, : n + 1], model(text[None])[0, 4:], **CLOSE)
+
+
 @pytest.mark.parametrize("G", [1, 3, 4])
-def test_gradients_flow_through_the_shared_prompt(G):
-    model, prompts, completions = small(), random_tokens(2, 5), random_tokens(2, G, 4, seed=2)
+def test_gradients_flow_through_shared_prefixes(G):
+    model, prompts, completions = small(), random_tokens(2, 5), alike(2, G, 4)
     weight = torch.randn(2, G, 4, VOCAB_SIZE, dtype=torch.float64)
     parameters = list(model.parameters())
     shared = (model.at_states(prompts, completions) * weight).sum()
@@ -103,39 +135,50 @@ def test_gradients_flow_through_the_shared_prompt(G):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("g", [1, 4])
+@torch.no_grad()
 @pytest.mark.parametrize("P", range(1, 9))
-def test_cached_logits_equal_uncached_and_survive_dropped_rows(P, g):
-    """Token by token. The buffers are NaN where nothing has been written yet."""
-    model, prompts, completions = small(), random_tokens(3, P), random_tokens(3, 4, 7, seed=2)
-    expected = model(whole_texts(prompts, completions))[:, P:]  # (12, 7, V)
-    layout, cache = model.layout(P, g, 7), Cache()
-    model.transform(prompts, layout, cache)
-    rows = torch.arange(3).repeat_interleave(4 // g)
-    cache.select(rows, torch.arange(P).expand(len(rows), P), P + 7 * g)
-    left = torch.arange(12)
-    for t in range(7):
-        if t in (2, 5):  # drop some, and then some of those that are left
-            kept = torch.tensor([0, 2, 3, 5, 10]) if t == 2 else torch.tensor([1, 2, 4])
-            own = [[P + g * i + c % g for i in range(t)] for c in kept.tolist()]
-            cache.select(kept // g, torch.tensor([[*range(P), *row] for row in own]), P + 7)
-            left, g, layout = left[kept], 1, model.layout(P, 1, 7)
-        for keys_values in cache.layers:
-            keys_values[:, cache.length :] = torch.nan
-        logits = model.transform(completions.flatten(0, 1)[left, t].view(-1, g), layout, cache)
-        torch.testing.assert_close(logits.flatten(0, 1), expected[left, t], **CLOSE)
-    assert left.tolist() == [2, 3, 10]
+def test_cached_logits_equal_uncached_ones_for_any_rows(P):
+    """Token by token. Some texts go on in several ways, and others end."""
+    model, cache, texts = small(), Cache(), random_tokens(3, P)
+    model(texts, cache)
+    for t, rows in enumerate(([0, 0, 2, 2, 2], [4, 0, 1], [1, 1, 1, 2], [3, 0])):
+        cache.rows = torch.tensor(rows)
+        y = random_tokens(len(rows), 2, seed=t)  # two tokens at once are read as one after another
+        texts = torch.cat((texts[cache.rows], y), dim=1)
+        logits = model(y, cache)
+        torch.testing.assert_close(logits, model(texts)[:, -2:], **CLOSE)
+        assert cache.length == texts.shape[1]
 
 
-@pytest.mark.parametrize(("P", "g", "T"), [(1, 1, 5), (3, 4, 2), (4, 2, 0)])
-def test_a_token_sees_its_prompt_and_its_own_completion_up_to_itself(P, g, T):
-    position, visible = small().layout(P, g, T)
-    tokens = [("x", 0, s) for s in range(P)]
-    tokens += [("y", c, P + t) for t in range(T) for c in range(g)]
-    assert position.tolist() == [s for *_, s in tokens]
-    for i, (_, c, s) in enumerate(tokens):
-        for j, (text, other, earlier) in enumerate(tokens):
-            assert visible[i, j] == (earlier <= s and (text == "x" or other == c))
+@pytest.mark.parametrize(("P", "g", "T"), [(1, 1, 5), (3, 4, 3), (2, 12, 6), (4, 2, 0)])
+def test_each_prefix_stands_once_and_sees_itself(P, g, T):
+    """Each token of a row belongs to a prefix, and attends to all that this prefix begins with."""
+    prompts, completions = random_tokens(2, P), alike(2, g, T)
+    completions[:, 0, T // 2 :] = PAD
+    if T > 1:
+        completions[:, 0, T // 2 - 1] = EOS
+    made = prefix_trees(prompts, completions, torch.arange(P + T))
+    for prompt, own, tokens, position, visible, place in zip(
+        prompts, completions, *made, strict=True
+    ):
+        prompt, at = prompt.tolist(), {}
+        prefixes = [tuple(prompt[: s + 1]) for s in range(P)]
+        for y in own.tolist():
+            end = y.index(EOS) + 1 if EOS in y else T
+            prefixes += [(*prompt, *y[: t + 1]) for t in range(end)]
+        for prefix in prefixes:
+            at.setdefault(prefix, len(at))
+        assert len(at) <= len(tokens)
+        for prefix, i in at.items():
+            assert (tokens[i], position[i]) == (prefix[-1], len(prefix) - 1)
+            seen = {at[prefix[: s + 1]] for s in range(len(prefix))}
+            assert set(visible[i].nonzero().flatten().tolist()) == seen
+        for y, places in zip(own.tolist(), place.tolist(), strict=True):
+            end = y.index(EOS) + 1 if EOS in y else T
+            last = [at[(*prompt, *y[:end])]] * (T - end)
+            assert places == [at[(*prompt, *y[: t + 1])] for t in range(end)] + last
+    longest = max(place.flatten().tolist(), default=P - 1)
+    assert made[0].shape == (2, longest + 1)
 
 
 def test_a_sequence_beyond_the_context_is_refused():

@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="before_y = outputs[:, None, P - 1 : P]",
-    new="before_y = outputs[:, None, :1]",
+    old="F.pad(place, (1, 0), value=P - 1)",
+    new="F.pad(place, (1, 0), value=0)",
     level=2,
     symptom="The ratio of first tokens is far from 1 at the first step.",
     shows="ratio_max in metrics.csv at the first step",

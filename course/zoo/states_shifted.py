@@ -2,8 +2,8 @@ from course.zoo import Bug
 
 BUG = Bug(
     file="model.py",
-    old="torch.cat((before_y, after_y), dim=2)",
-    new="torch.cat((after_y, before_y), dim=2)",
+    old="F.pad(place, (1, 0), value=P - 1)",
+    new="F.pad(place, (0, 1), value=P - 1)",
     level=1,
     symptom="The ratio is far from 1 at the first step, and nothing is learnt.",
     shows="ratio_mean in metrics.csv at the first step",

@@ -246,7 +246,7 @@ def test_the_reward_is_whether_any_attempt_is_right(learnt):
     model = make_room(load_model(learnt, ["countdown"], torch.device("cpu"))[0])
     asked = problems(24, (3,))
     torch.manual_seed(0)
-    found = sample_exchanges(model, asked, 4, TURNS)
+    found = sample_exchanges(model, asked, 32, TURNS)
     in_turn = Counter()
     for problem, texts, rewards in zip(asked, found.texts, found.rewards.tolist(), strict=True):
         numbers, target = problem.data
