@@ -84,7 +84,7 @@ SCALES = {
         prorl_steps=24,
         lr=2e-4,
         minibatches=4,
-        own_pretraining=0.2,
+        own_pretraining=0.15,
         model=dict(layers=2, width=96, heads=3),
         smaller=dict(layers=1, width=64, heads=2),
         larger=dict(layers=3, width=112, heads=4),

@@ -23,7 +23,8 @@ def orthogonalize(matrix, steps=5):
     x = matrix / (matrix.norm() + 1e-7)  # no singular value is above 1
     for _ in range(steps):
         gram = x @ x.T
-        x = 3.4445 * x + (2.0315 * gram @ gram - 4.775 * gram) @ x
+        factor = torch.addmm(gram, gram, gram, beta=-4.775, alpha=2.0315)
+        x = torch.addmm(x, factor, x, beta=3.4445)  # (3.4445 - 4.775 G + 2.0315 G²) x, G = x xᵀ
     return x
 
 
@@ -39,7 +40,9 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is None:
                     continue
                 state = self.state[p]
-                momentum = state.setdefault("momentum", torch.zeros_like(p))
+                if "momentum" not in state:
+                    state["momentum"] = torch.zeros_like(p)
+                momentum = state["momentum"]
                 momentum.lerp_(p.grad, 1 - keep)
                 step = orthogonalize(p.grad.lerp(momentum, keep))  # Nesterov's look ahead
                 p.mul_(1 - lr * group["weight_decay"])

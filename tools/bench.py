@@ -7,10 +7,14 @@ Run it alone: two programs on two cores slow each other down many times over.
 The yardstick is the machine's own matrix product. A model of N parameters needs about 2·N
 floating-point operations for each sampled token and 6·N for each token that it is trained on. So
 peak / (2·N) and peak / (6·N) are the tokens per second that the arithmetic alone would allow.
+
+What texts begin with in common is computed once. So there are two kinds of completions: random ones
+that never end and have nothing in common after one or two tokens, and those of the base in
+bases/countdown. "Each on its own" is the same work without sharing: each completion has a prompt of
+its own.
 """
 
 import copy
-import random
 import statistics
 from dataclasses import dataclass, replace
 
@@ -23,14 +27,15 @@ from tqdm import tqdm
 
 import grpo
 import pretrain
-from model import GPT, log_probs, sample_tokens, set_compute_dtype
-from rollout import Rollout, sample_completions
+from model import GPT, load_model, log_probs, sample_tokens, set_compute_dtype
+from rollout import Rollout, encode_prompts, sample_completions
 from verifiers import TASKS, held_out_problems
 
 B, G, P, T = 64, 16, 13, 20  # a rollout of 1,024 completions
 SIDE, PRODUCTS = 2048, 5  # the matrix products of a round
 N, LENGTH = 512, 32  # texts of a pretraining step, and the tokens of each
 ASKED, SAMPLES = 4, 256  # problems of an evaluation, and samples of each
+RANDOM, BASE = "random: ", "base: "  # the two kinds of completions
 
 
 @dataclass(kw_only=True)
@@ -62,72 +67,74 @@ def sample_uncached(model, prompts):
         text = torch.cat((text, y), dim=1)
 
 
-def rollout_jobs(model, optimizer, device):
-    """Sampling and the GRPO update, each beside the way without sharing: {name: function}"""
-    reference = copy.deepcopy(model).requires_grad_(False)
-    prompts = torch.randint(0, EOS - 1, (B, P), device=device)
-    samples = sample_tokens(model, prompts, G, T)
-    assert samples.mask.all(), "every completion has T tokens"
-    rewards = torch.rand(B, G, device=device)
-    batch = Rollout(
+def a_rollout(prompts, samples):
+    """Of random rewards. samples: `Samples`"""
+    return Rollout(
         prompts=prompts,
         completions=samples.tokens,
         mask=samples.mask,
         logp=samples.logp,
-        rewards=rewards,
+        rewards=torch.rand(samples.ended.shape, device=prompts.device),
         ended=samples.ended,
-        texts=[[""] * G] * B,
-        problems=[None] * B,
-        max_tokens=T,
+        texts=[[""] * samples.ended.shape[1]] * len(prompts),
+        problems=[None] * len(prompts),
+        max_tokens=samples.tokens.shape[-1],
     )
+
+
+def rollout_jobs(model, prompts, tokens):
+    """Sampling up to `tokens` tokens and the GRPO update, each beside what it is compared with:
+    {name: function}
+    """
+    reference = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
+    batch = a_rollout(prompts, sample_tokens(model, prompts, G, tokens))
+    own_prompts = prompts.repeat_interleave(G, dim=0)  # (BG, P)
+    own_completions = batch.completions.flatten(0, 1)[:, None]  # (BG, 1, T)
     settings, algorithm = grpo.Settings(problems=B, group=G), grpo.ALGORITHMS["grpo"]
 
     def update(beta=0.0):
         chosen = replace(settings, beta=beta)
-        grpo.policy_step(model, reference, optimizer, batch, rewards, algorithm, chosen)
+        grpo.policy_step(model, reference, optimizer, batch, batch.rewards, algorithm, chosen)
 
-    def update_unshared():
-        """The update if each completion carried its own copy of the prompt."""
-        own_prompts = prompts.repeat_interleave(G, dim=0)  # (BG, P)
-        own_completions = samples.tokens.flatten(0, 1)[:, None]  # (BG, 1, T)
+    def update_alone():
         for x, y in zip(own_prompts.split(128), own_completions.split(128), strict=True):
             (-log_probs(model.at_states(x, y), y).sum()).backward()
         optimizer.step()
         optimizer.zero_grad()
 
     def whole_step():
-        sample_tokens(model, prompts, G, T)
+        sample_tokens(model, prompts, G, tokens)
         update()
 
-    def sample_unshared():
-        sample_tokens(model, prompts.repeat_interleave(G, dim=0), 1, T)
-
     return {
-        "sampling": lambda: sample_tokens(model, prompts, G, T),
-        "sampling, prompt repeated": sample_unshared,
-        "sampling, no cache": lambda: sample_uncached(model, prompts),
-        "GRPO update": update,
-        "GRPO update, beta > 0": lambda: update(0.04),
-        "update, prompt repeated": update_unshared,
-        "GRPO step": whole_step,
+        "sampling": lambda: sample_tokens(model, prompts, G, tokens),
+        "sampling alone": lambda: sample_tokens(model, own_prompts, 1, tokens),
+        "sampling uncached": lambda: sample_uncached(model, prompts),
+        "update": update,
+        "update alone": update_alone,
+        "update with beta": lambda: update(0.04),
+        "step": whole_step,
     }
 
 
-def other_jobs(model, optimizer, settings, device):
-    """The yardstick, a pretraining step, and an evaluation: {name: function}"""
+def other_jobs(model, base, settings, device):
+    """The yardstick, a pretraining step, and an evaluation of the base: {name: function}"""
     square = torch.randn(SIDE, SIDE, device=device, dtype=getattr(torch, settings.dtype))
     texts = torch.randint(0, EOS - 1, (N, LENGTH), device=device)
     texts[:, -1] = PAD  # at_states reads LENGTH − 1 tokens
     corpus = [(texts[:, :1], texts[:, None, 1:])]
-    task, rng = TASKS["countdown"], random.Random(0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
+    task = TASKS["countdown"]
     asked = held_out_problems(task, task.test_levels, ASKED)
-    answers = [(p, task.demonstrate(p, rng)) for p in asked for _ in range(SAMPLES)]
+    prompts = encode_prompts(task, asked, device).repeat_interleave(SAMPLES, dim=0)
+    texts_of_base = sample_completions(base, task, asked, SAMPLES).texts
+    answers = [(p, text) for p, own in zip(asked, texts_of_base, strict=True) for text in own]
     return {
         "matrix product": lambda: [square @ square for _ in range(PRODUCTS)],
         "pretraining step": lambda: pretrain.train_step(model, optimizer, corpus),
-        # No completion of this model ends, so none is verified in "evaluation". "verifying" adds
-        # as many whole answers.
-        "evaluation": lambda: [sample_completions(model, task, [p], SAMPLES) for p in asked],
+        "evaluation": lambda: sample_completions(base, task, asked, SAMPLES),
+        "evaluation alone": lambda: sample_tokens(base, prompts, 1, task.max_tokens),
         "verifying": lambda: [task.verify(problem, text) for problem, text in answers],
     }
 
@@ -146,45 +153,58 @@ def measure(jobs, rounds, device):
 def report(t, parameters, dtype, device):
     """t: {job: seconds}"""
     peak = PRODUCTS * 2 * SIDE**3 / t["matrix product"]
-    sampled, trained = B * G * T / t["sampling"], N * (LENGTH - 1) / t["pretraining step"]
-    updated, step = B * G * T / t["GRPO update"], t["GRPO step"]
-    threads = torch.get_num_threads()
-    evaluation = t["evaluation"] + t["verifying"]
+    trained = N * (LENGTH - 1) / t["pretraining step"]
 
     def line(what, number, unit, more=""):
-        number = number if isinstance(number, str) else f"{number:,}"
-        print(f"{what:31}{number:>10} {unit}{more}")
+        number = number if isinstance(number, str) else f"{round(number):,}"
+        print(f"{what:40}{number:>10} {unit}{more}")
 
     def share(tokens_per_s, operations):
         return f"   {tokens_per_s * operations * parameters / peak:.0%} of what arithmetic allows"
 
-    def slower(what, job, other):
-        print(f"    {what:27}{t[job] / t[other]:10.2f} times slower")
+    def compared(what, job, other, than="slower"):
+        print(f"    {what:36}{t[job] / t[other]:10.2f} times {than}")
 
     print(f"{parameters:,} parameters, vocabulary {VOCAB_SIZE}, {dtype} on {device}, ", end="")
-    print(f"{threads} threads")
-    line("matrix product", round(peak / 1e9), "GFLOP/s")
-    line(f"sampling, {B} x {G} x {T}", round(sampled), "tokens/s", share(sampled, 2))
-    slower("prompt repeated, not shared", "sampling, prompt repeated", "sampling")
-    slower("without the cache", "sampling, no cache", "sampling")
-    line(f"pretraining, {N} x {LENGTH - 1}", round(trained), "tokens/s", share(trained, 6))
-    line(f"GRPO update, {B} x {G} x {T}", round(updated), "completion tokens/s")
-    slower("prompt repeated, not shared", "update, prompt repeated", "GRPO update")
-    slower("with beta > 0", "GRPO update, beta > 0", "GRPO update")
-    line("GRPO step, rollout and update", f"{step:.2f}", "s")
-    rate = round(ASKED * SAMPLES / evaluation)
-    verifier = f", the verifier's share of the time {t['verifying'] / evaluation:.1%}"
-    line(f"pass@k, {ASKED} x {SAMPLES} completions", rate, "samples/s", verifier)
+    print(f"{torch.get_num_threads()} threads")
+    line("matrix product", peak / 1e9, "GFLOP/s")
+    line(f"pretraining, {N} x {LENGTH - 1}", trained, "tokens/s", share(trained, 6))
+    for kind, name in (
+        (RANDOM, f"{B} x {G} x {T} random tokens"),
+        (BASE, f"{B} x {G} of the base"),
+    ):
+        sampled = B * G * T / t[kind + "sampling"]
+        if kind == RANDOM:
+            line(f"sampling, {name}", sampled, "tokens/s", share(sampled, 2))
+            compared("without the cache", kind + "sampling uncached", kind + "sampling")
+        else:
+            line(f"sampling, {name}", B * G / t[kind + "sampling"], "completions/s")
+        compared("each on its own", kind + "sampling alone", kind + "sampling")
+        line(f"GRPO update, {name}", B * G / t[kind + "update"], "completions/s")
+        compared("each on its own", kind + "update alone", kind + "update")
+        compared("with beta > 0", kind + "update with beta", kind + "update")
+        line("GRPO step, rollout and update", f"{t[kind + 'step']:.2f}", "s")
+    rate, verifying = ASKED * SAMPLES / t["evaluation"], t["verifying"] / t["evaluation"]
+    verifier = f", the verifier's share of the time {verifying:.1%}"
+    line(f"pass@k, {ASKED} x {SAMPLES} of the base", rate, "completions/s", verifier)
+    compared("each on its own", "evaluation alone", "evaluation")
 
 
 def bench(settings):
     device = pick_device(settings.device)
     torch.manual_seed(settings.seed)
     model = endless_model(device)
-    set_compute_dtype(model, settings.dtype)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
-    jobs = rollout_jobs(model, optimizer, device)
-    jobs |= other_jobs(model, optimizer, settings, device)
+    base, _ = load_model(pretrain.SHIPPED / "countdown", ["countdown"], device)
+    for one in (model, base):
+        set_compute_dtype(one, settings.dtype)
+    task = TASKS["countdown"]
+    of_base = encode_prompts(task, held_out_problems(task, task.train_levels, B), device)
+    random_prompts = torch.randint(0, EOS - 1, (B, P), device=device)
+    jobs = other_jobs(model, base, settings, device)
+    for kind, one, prompts in ((RANDOM, model, random_prompts), (BASE, base, of_base)):
+        of_kind = rollout_jobs(one, prompts, T)
+        jobs |= {kind + name: job for name, job in of_kind.items()}
+    del jobs[BASE + "sampling uncached"]
     parameters = sum(p.numel() for p in model.parameters())
     report(measure(jobs, settings.rounds, device), parameters, settings.dtype, device)
 

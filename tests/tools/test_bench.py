@@ -14,8 +14,8 @@ def test_every_job_runs_and_every_number_is_printed(monkeypatch, capsys):
         monkeypatch.setattr(bench, name, size)
     bench.main(["--rounds", "1", "--device", "cpu"])
     printed = capsys.readouterr().out
-    assert len(re.findall(r"\d tokens/s", printed)) == 2 and "completion tokens/s" in printed
-    assert printed.count("times slower") == 4 and "GFLOP/s" in printed and "samples/s" in printed
+    assert len(re.findall(r"\d tokens/s", printed)) == 2 and "GFLOP/s" in printed
+    assert printed.count("completions/s") == 4 and printed.count("times slower") == 8
 
 
 def test_the_model_never_ends():
