@@ -7,7 +7,7 @@ Shapes used throughout:
 
 The group is an axis: prompts are (B, P) and completions (B, G, T). What texts begin with in common
 is computed once for all of them: in sampling, where they share a row of the cache, and in the
-update, where they share a row of tokens (`prefix_trees`) and gradients flow back into it.
+update, where they share a row of tokens (`support/trees.py`) and gradients flow back into it.
 
     PPO (1)  s_t = (x, y_<t)            the state: the prompt and the tokens so far
     PPO (2)  a_t = y_t                  the action: the next token
@@ -25,6 +25,7 @@ from typing import NamedTuple
 from support.run import load_checkpoint, not_finite
 from support.settings import fail
 from support.tokenizer import EOS, PAD, VOCAB_SIZE
+from support.trees import prefix_trees
 
 import torch
 import torch.nn as nn
@@ -135,8 +136,7 @@ class GPT(nn.Module):
         (B, G, T), P = completions.shape, prompts.shape[1]
         g = math.gcd(G, TOGETHER)
         prompts, own = prompts.repeat_interleave(G // g, 0), completions.reshape(B * G // g, g, T)
-        trees = prefix_trees(prompts, own, self.positions(P + T))
-        tokens, position, visible, place = trees
+        tokens, position, visible, place = prefix_trees(prompts, own, self.positions(P + T))
         outputs = self.transform(tokens, position, visible[:, None])  # (B·G/g, L, V)
         place = F.pad(place, (1, 0), value=P - 1).flatten(1)  # all begin in the prompt's last state
         outputs = outputs.gather(1, place[..., None].expand(-1, -1, outputs.shape[-1]))
@@ -154,39 +154,6 @@ class GPT(nn.Module):
         """The weight matrices inside the blocks, and all other parameters: for Muon and AdamW."""
         inside = {id(p): p for block in self.blocks for p in block.parameters() if p.ndim == 2}
         return list(inside.values()), [p for p in self.parameters() if id(p) not in inside]
-
-
-def prefix_trees(prompts, completions, position):
-    """Rows in which a prefix that completions have in common stands once:
-
-        x_1 … x_P 3 * 4 + 2 EOS / 2 EOS        for 3 * 4 + 2 EOS and 3 * 4 / 2 EOS
-
-    prompts (n, P), completions (n, g, T), position (P + T,) -> the tokens of each row (n, L), the
-    position of each in its own text (n, L), which tokens it attends to (n, L, L): the prompt and
-    its own completion, up to itself; and where the tokens of each completion stand (n, g, T).
-    PADs at the end, after EOS, are not read: they stand where the EOS does.
-    """
-    (n, g, T), P, y = completions.shape, prompts.shape[1], completions
-    alike = (y[:, :, None] == y[:, None]).cumprod(dim=-1)  # (n, g, g, T) 1 up to a difference
-    first = alike.argmax(dim=2)  # (n, g, T) the first completion with this prefix
-    last = torch.where(y == PAD, 0, position[:T]).cummax(dim=-1).values[..., -1:]  # no PAD
-    padding = (position[:T] > last) & (y.gather(-1, last) == EOS)
-    new = (first == torch.arange(g, device=y.device)[:, None]) & ~padding  # stands here first
-    place = P - 1 + new.flatten(1).cumsum(dim=1).view(n, g, T)
-    place = place.gather(1, first)
-
-    L = P + int(new.flatten(1).sum(dim=1).max())
-    tokens, own_position = prompts.new_full((n, L), PAD), position.new_zeros(n, L)
-    tokens[:, :P], own_position[:, :P] = prompts, position[:P]
-    row = torch.arange(n, device=y.device)[:, None, None].expand_as(y)
-    tokens[row[new], place[new]] = y[new]
-    own_position[row[new], place[new]] = position[P:].expand_as(y)[new]
-
-    i, t = torch.arange(L, device=y.device), position[:T]
-    visible = ((i < P) & (i <= i[:, None])).repeat(n, 1, 1)
-    earlier = torch.where(t <= t[:, None], place[:, :, None], place[..., None])  # (n, g, T, T)
-    visible[row[..., None], place[..., None], earlier] = True
-    return tokens, own_position, visible, place
 
 
 def log_probs(logits, tokens, temperature=1.0, mask=None):

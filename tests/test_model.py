@@ -11,15 +11,7 @@ import pytest
 import torch
 from tiny import noisy
 
-from model import (
-    GPT,
-    Cache,
-    keep_nucleus,
-    log_probs,
-    prefix_trees,
-    sample_tokens,
-    set_compute_dtype,
-)
+from model import GPT, Cache, keep_nucleus, log_probs, sample_tokens, set_compute_dtype
 
 CLOSE = dict(rtol=0, atol=1e-12)
 
@@ -148,37 +140,6 @@ def test_cached_logits_equal_uncached_ones_for_any_rows(P):
         logits = model(y, cache)
         torch.testing.assert_close(logits, model(texts)[:, -2:], **CLOSE)
         assert cache.length == texts.shape[1]
-
-
-@pytest.mark.parametrize(("P", "g", "T"), [(1, 1, 5), (3, 4, 3), (2, 12, 6), (4, 2, 0)])
-def test_each_prefix_stands_once_and_sees_itself(P, g, T):
-    """Each token of a row belongs to a prefix, and attends to all that this prefix begins with."""
-    prompts, completions = random_tokens(2, P), alike(2, g, T)
-    completions[:, 0, T // 2 :] = PAD
-    if T > 1:
-        completions[:, 0, T // 2 - 1] = EOS
-    made = prefix_trees(prompts, completions, torch.arange(P + T))
-    for prompt, own, tokens, position, visible, place in zip(
-        prompts, completions, *made, strict=True
-    ):
-        prompt, at = prompt.tolist(), {}
-        prefixes = [tuple(prompt[: s + 1]) for s in range(P)]
-        for y in own.tolist():
-            end = y.index(EOS) + 1 if EOS in y else T
-            prefixes += [(*prompt, *y[: t + 1]) for t in range(end)]
-        for prefix in prefixes:
-            at.setdefault(prefix, len(at))
-        assert len(at) <= len(tokens)
-        for prefix, i in at.items():
-            assert (tokens[i], position[i]) == (prefix[-1], len(prefix) - 1)
-            seen = {at[prefix[: s + 1]] for s in range(len(prefix))}
-            assert set(visible[i].nonzero().flatten().tolist()) == seen
-        for y, places in zip(own.tolist(), place.tolist(), strict=True):
-            end = y.index(EOS) + 1 if EOS in y else T
-            last = [at[(*prompt, *y[:end])]] * (T - end)
-            assert places == [at[(*prompt, *y[: t + 1])] for t in range(end)] + last
-    longest = max(place.flatten().tolist(), default=P - 1)
-    assert made[0].shape == (2, longest + 1)
 
 
 def test_a_sequence_beyond_the_context_is_refused():
