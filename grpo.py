@@ -23,7 +23,7 @@ and only for the whole completion (the paper's process supervision is not here).
 as in the analysis of Limit of RLVR (DeepSeekMath: 0.04). ε is a pair, with equal values in GRPO.
 The reference stays the base. The norm of the gradient is clipped to 1.
 
-    python grpo.py                     2 minutes on one CPU core; pass@1 from .16 to about .33
+    python grpo.py                     1½ minutes on one CPU core; pass@1 from .16 to about .33
     python grpo.py --algorithm dapo    another row of the table
 """
 

@@ -21,7 +21,7 @@ Where this file deviates from the paper: the paper gives neither β nor the esti
 they are 0.01 and GRPO's (4). L does not say how tokens are averaged; here as in GRPO (3). A stage
 ends when pass@1 on its held-out problems is 0.9. Runs have 100 steps (ProRL: about 2,000).
 
-    python prorl.py        4 minutes on one CPU core
+    python prorl.py        1½ minutes on one CPU core
 """
 
 import copy

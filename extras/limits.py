@@ -170,7 +170,7 @@ def make_samples(settings):
     common |= dict(device=settings.device, dtype=settings.dtype)
     if settings.runs == RUNS:
         new = grpo.Settings(base=RUNS[0], run=RUNS[1], **common)
-        ensure(grpo.train, new, "RL run", "2 minutes on a CPU core")
+        ensure(grpo.train, new, "RL run", "1½ minutes on a CPU core")
     check_base(settings.runs[0])  # before minutes of sampling
     out = str(Path(SAMPLES).parent)
     passk.evaluate_runs(passk.Settings(runs=settings.runs, level=settings.level, out=out, **common))

@@ -1,6 +1,6 @@
 """The papers, claim by claim: what they say, what comes out here, and whether it reproduces.
 
-    make paper SCALE=quick                 one seed, short runs: 20 minutes on two CPU cores
+    make paper SCALE=quick                 one seed, short runs: 15 minutes on two CPU cores
     make paper SCALE=full                  three seeds, as RESULTS.md was made: a GPU, or a night
     python -m paper expansion resets       only these claims (they are in claims_*.py)
 
@@ -83,7 +83,7 @@ class Settings(settings.Settings):
         [], "default: all that are not done yet. Claims", choices=CLAIMS, positional=True
     )
     scale: str = option(
-        "quick", "quick: 20 minutes on two CPU cores; full: a GPU, or a night", choices=SCALES
+        "quick", "quick: 15 minutes on two CPU cores; full: a GPU, or a night", choices=SCALES
     )
     seeds: list[int] = option([], "default: the scale's", low=0)
     problems: int | None = option(
