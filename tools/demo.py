@@ -151,7 +151,7 @@ def stories(runs, results, seed, scratch):
     """The parts of each story: {name: [Part, …]}"""
     common, base = ("--seed", seed), {}
     parts = {"countdown": [], "carry": []}
-    for task, seconds in (("countdown", 60), ("carry", 60)):
+    for task, seconds in (("countdown", 170), ("carry", 200)):
         base[task] = pretrain.default_base({task: TASKS[task].test_levels})
         if scratch:
             base[task], steps = runs / f"base-{task}", TASKS[task].pretrain_steps
