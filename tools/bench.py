@@ -82,13 +82,13 @@ def a_rollout(prompts, samples):
     )
 
 
-def rollout_jobs(model, prompts, tokens):
-    """Sampling up to `tokens` tokens and the GRPO update, each beside what it is compared with:
+def rollout_jobs(model, prompts):
+    """Sampling up to T tokens and the GRPO update, each beside what it is compared with:
     {name: function}
     """
     reference = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, fused=True)
-    batch = a_rollout(prompts, sample_tokens(model, prompts, G, tokens))
+    batch = a_rollout(prompts, sample_tokens(model, prompts, G, T))
     own_prompts = prompts.repeat_interleave(G, dim=0)  # (BG, P)
     own_completions = batch.completions.flatten(0, 1)[:, None]  # (BG, 1, T)
     settings, algorithm = grpo.Settings(problems=B, group=G), grpo.ALGORITHMS["grpo"]
@@ -104,12 +104,12 @@ def rollout_jobs(model, prompts, tokens):
         optimizer.zero_grad()
 
     def whole_step():
-        sample_tokens(model, prompts, G, tokens)
+        sample_tokens(model, prompts, G, T)
         update()
 
     return {
-        "sampling": lambda: sample_tokens(model, prompts, G, tokens),
-        "sampling alone": lambda: sample_tokens(model, own_prompts, 1, tokens),
+        "sampling": lambda: sample_tokens(model, prompts, G, T),
+        "sampling alone": lambda: sample_tokens(model, own_prompts, 1, T),
         "sampling uncached": lambda: sample_uncached(model, prompts),
         "update": update,
         "update alone": update_alone,
@@ -162,8 +162,8 @@ def report(t, parameters, dtype, device):
     def share(tokens_per_s, operations):
         return f"   {tokens_per_s * operations * parameters / peak:.0%} of what arithmetic allows"
 
-    def compared(what, job, other, than="slower"):
-        print(f"    {what:36}{t[job] / t[other]:10.2f} times {than}")
+    def compared(what, job, other):
+        print(f"    {what:36}{t[job] / t[other]:10.2f} times slower")
 
     print(f"{parameters:,} parameters, vocabulary {VOCAB_SIZE}, {dtype} on {device}, ", end="")
     print(f"{torch.get_num_threads()} threads")
@@ -200,9 +200,11 @@ def bench(settings):
     task = TASKS["countdown"]
     of_base = encode_prompts(task, held_out_problems(task, task.train_levels, B), device)
     random_prompts = torch.randint(0, EOS - 1, (B, P), device=device)
+    samples = sample_tokens(model, random_prompts, G, T)
+    assert samples.mask.all(), "every random completion has T tokens"
     jobs = other_jobs(model, base, settings, device)
     for kind, one, prompts in ((RANDOM, model, random_prompts), (BASE, base, of_base)):
-        of_kind = rollout_jobs(one, prompts, T)
+        of_kind = rollout_jobs(one, prompts)
         jobs |= {kind + name: job for name, job in of_kind.items()}
     del jobs[BASE + "sampling uncached"]
     parameters = sum(p.numel() for p in model.parameters())
