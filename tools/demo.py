@@ -129,10 +129,10 @@ class Story(threading.Thread):
             self.after()
 
     def left(self):
-        """Seconds, by the pace so far."""
+        """Seconds, by the pace so far. If it waits: what it will take."""
         if not self.is_alive():
             return 0.0
-        if not self.process:  # it waits
+        if not self.process:
             return sum(part.seconds for part in self.parts)
         i, done = self.parts.index(self.now), self.now.done()
         before = sum(part.seconds for part in self.parts[:i]) + done * self.now.seconds
@@ -164,22 +164,22 @@ def stories(runs, results, seed, scratch):
     models = (base["countdown"], grpo)
     parts["countdown"] += [
         training("the first steps of GRPO", "grpo.py", grpo, 30, 30, *of_grpo),
-        evaluation("a first look", results / FIRST, 8, models, 60, 64, *common),
-        training("GRPO", "grpo.py", grpo, 120, 90, *of_grpo),
-        evaluation("pass@k", out, 40, models, 200, 256, *common),
+        evaluation("a first look", results / FIRST, 6, models, 60, 64, *common),
+        training("GRPO", "grpo.py", grpo, 120, 60, *of_grpo),
+        evaluation("pass@k", out, 25, models, 200, 256, *common),
     ]
     out, prorl, options = results / "carry", runs / "prorl", ("--base", base["carry"])
     parts["carry"] += [
-        training("ProRL", "prorl.py", prorl, 40, 110, *options, *common),
-        evaluation("pass@k", out, 30, (base["carry"], prorl), 100, 256, "--task", "carry", *common),
+        training("ProRL", "prorl.py", prorl, 40, 40, *options, *common),
+        evaluation("pass@k", out, 12, (base["carry"], prorl), 100, 256, "--task", "carry", *common),
     ]
     # MaxRL comes when a core is free, after its base. Its budget is GRPO's.
     after, maxrl = (parts["carry"][-1].ended, parts["countdown"][0].ended), runs / "maxrl"
     parts["maxrl"] = [
         training(
-            "MaxRL", "grpo.py", maxrl, 120, 120, *of_grpo, "--algorithm", "maxrl", needs=after
+            "MaxRL", "grpo.py", maxrl, 120, 110, *of_grpo, "--algorithm", "maxrl", needs=after
         ),
-        evaluation("pass@k", results / "maxrl", 20, (maxrl,), 200, 256, *common),
+        evaluation("pass@k", results / "maxrl", 14, (maxrl,), 200, 256, *common),
     ]
     return parts
 
@@ -192,14 +192,21 @@ def watch(every, began):
     """How far they are, until all are done. In a terminal it is always the same line."""
     terminal = sys.stdout.isatty()
     while alive := [story for story in every if story.is_alive()]:
-        passed, left = time.monotonic() - began, max(story.left() for story in every)
-        line = "   ".join((clock(passed), *map(str, every), f"about {clock(left)} left"))
+        passed, left = clock(time.monotonic() - began), clock(time_left(every))
+        line = "   ".join((passed, *map(str, every), f"about {left} left"))
         if terminal:
             width = shutil.get_terminal_size().columns - 1
             line = "\r" + line[:width].ljust(width)
         print(line, end="" if terminal else "\n", flush=True)
         alive[0].join(1 if terminal else 5)
     print()
+
+
+def time_left(every):
+    """Seconds. A story that waits begins when the first of the others ends."""
+    begun = [story.left() for story in every if story.process] or [0]
+    waiting = sum(story.left() for story in every if not story.process)
+    return max(max(begun), min(begun) + waiting)
 
 
 def clock(seconds):

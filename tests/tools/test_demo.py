@@ -68,6 +68,16 @@ def test_the_time_that_is_left_follows_the_pace(tmp_path):
     one.join(60)
 
 
+def test_a_story_that_waits_counts_from_the_end_of_another(tmp_path):
+    every = [Story(name, [Part(name, [], tmp_path / "x", 1, 40)], tmp_path, None) for name in "abc"]
+    for one, begun, left in zip(every, (True, True, False), (100, 30, 40), strict=True):
+        one.process, one.left = begun or None, lambda left=left: left
+    assert demo.time_left(every) == 100
+    every[2].left = lambda: 90
+    assert demo.time_left(every) == 30 + 90
+    assert demo.time_left(every[2:]) == 90
+
+
 def test_a_part_waits_for_that_of_another_story(tmp_path):
     first = Part(
         "base", writes(tmp_path / "a", 1, after="import time; time.sleep(1)"), tmp_path / "a", 1, 1
