@@ -151,7 +151,8 @@ def body(name, scale, rows, scale_name):
         options += f" --problems {scale.problems}"
     seeds = f"seeds {', '.join(map(str, scale.seeds))}"
     sizes = f"{scale.problems} held-out problems, {scale.samples} samples of each"
-    lines += ["", f"`python -m paper {name} {options}`", f"({seeds}; {sizes})"]
+    lines += ["", f"`python -m paper {name} {options}`"]
+    lines += [f"({seeds}; {sizes}, unless said otherwise)"]
     for picture in (*PICTURES.glob(f"{name}.png"), *sorted(PICTURES.glob(f"{name}-*.png"))):
         lines += ["", f"![{picture.stem.replace('-', ': ')}]({picture})"]
     return "\n".join(lines)

@@ -333,7 +333,7 @@ def test_the_report_counts_the_verdicts_and_keeps_the_order(tmp_path, monkeypatc
     assert "| wreversed | creversed | treversed | oreversed | **reversed** |" in text
     assert "`python -m paper first --scale toy --seeds 1 2`\n(seeds 1, 2; 4 held-out" in text
     assert "`python -m paper second --scale toy --problems 9`\n(seeds 0, 1; 9 held-out" in text
-    assert "9 held-out problems, 8 samples of each)" in text
+    assert "9 held-out problems, 8 samples of each, unless said otherwise)" in text
     a, b = (
         f"![{name}]({tmp_path}/{name.replace(': ', '-')}.png)" for name in ("first", "first: b")
     )
