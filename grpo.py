@@ -64,7 +64,7 @@ from rollout import (
 )
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
-MICRO_BATCH = {"cpu": 256, "cuda": 65_536, "mps": 2048}  # completions per pass through the model
+MICRO_BATCH = {"cpu": 256, "cuda": 16_384, "mps": 2048}  # completions per pass through the model
 
 
 @dataclass(kw_only=True)
@@ -460,7 +460,7 @@ def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
     advantage = algorithm.advantage(*of_group)[..., None].expand_as(batch.mask)
     if beta and algorithm.kl_in_reward:
         kl = torch.where(batch.mask, algorithm.kl_in_reward(batch.logp, logp_ref), 0.0)
-        kl_to_go = kl.flip(-1).cumsum(-1).flip(-1)  # Σ_{s≥t} KL_s
+        kl_to_go = kl @ kl.new_ones(kl.shape[-1:] * 2).tril()  # Σ_{s≥t} KL_s
         advantage = advantage - beta * kl_to_go
     if not algorithm.whitened:
         return advantage

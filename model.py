@@ -178,7 +178,7 @@ def keep_nucleus(logits, top_p):
     up to at least top_p. logits (N, V) -> (N, V)
     """
     ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
-    before = ordered.cumsum(dim=-1) - ordered  # the probability of all likelier tokens
+    before = ordered @ ordered.new_ones(ordered.shape[-1:] * 2).triu(1)  # of all likelier tokens
     outside = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= top_p)
     return logits.masked_fill(outside, float("-inf"))
 

@@ -142,6 +142,10 @@ def pick_device(name):
         if local_rank() >= torch.cuda.device_count():
             fail(f"--nproc-per-node is more than the {torch.cuda.device_count()} GPUs there are")
         torch.cuda.set_device(local_rank())
+    if name == "cuda":  # the same run twice is the same to the last bit, as on a CPU
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return torch.device(name)
 
 

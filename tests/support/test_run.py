@@ -19,6 +19,7 @@ from support.run import (
     ensure,
     is_finished,
     parse,
+    pick_device,
     run_names,
     saved_settings,
     started,
@@ -28,7 +29,9 @@ from support.settings import flag, option
 import pytest
 import torch
 from helpers import (
+    DEVICE,
     MOMENTS,
+    ON_DEVICE,
     ROOT,
     TOY_BASE,
     TOY_GRPO,
@@ -440,6 +443,20 @@ def test_overwriting_removes_what_the_earlier_run_has_written_and_nothing_else(t
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+def test_on_cuda_the_same_run_is_asked_to_be_the_same_to_the_last_bit(monkeypatch):
+    """That it is, the other tests here show with `make test DEVICE=cuda`."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    try:
+        assert pick_device("auto").type == "cuda"
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"  # as PyTorch asks
+    finally:
+        torch.use_deterministic_algorithms(DEVICE == "cuda")
+
+
 @pytest.mark.parametrize("main", [pretrain.main, passk.main])
 def test_a_place_that_cannot_be_written_to(main, base, capsys, tmp_path):
     (tmp_path / "file").write_text("in the way")
@@ -523,11 +540,11 @@ def test_grpo_pretrains_a_base_that_is_not_there(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretrain, "train", fake_pretraining)
-    options = ["--base", tmp_path / "none", "--run", tmp_path / "grpo", "--device", "cpu"]
+    options = ["--base", tmp_path / "none", "--run", tmp_path / "grpo", *ON_DEVICE]
     with pytest.raises(KeyboardInterrupt):
         grpo.main(words(options))
     assert called[0].run == str(tmp_path / "none") and called[0].task == ["countdown"]
-    assert called[0].device == "cpu"
+    assert called[0].device == DEVICE
     assert "there is no base model" in capsys.readouterr().out
 
 
