@@ -1,5 +1,5 @@
 # make demo   all stories in one picture: RL narrows on countdown and expands on carry
-# make test   everything the tests need, then the tests
+# make test   everything the tests need, then the tests (DEVICE=cuda: there)
 # make zoo    every bug of course/zoo planted, one after the other: a test must catch each
 # make test-course   the homework kit      make test-assignments   every assignment, graded
 # make lint   ruff, and the direction of imports
@@ -10,6 +10,7 @@
 PYTHON ?= python3
 SEED ?= 0
 SCALE ?= quick
+DEVICE ?= cpu
 BIN := .venv/bin
 
 .PHONY: demo bases paper test lint bench clean zoo test-course test-assignments test-bridges \
@@ -38,7 +39,7 @@ bases: .venv/installed
 	$(BIN)/python -m tools.bases
 
 test: .venv/installed-tests
-	$(BIN)/python -m pytest -q -n 2
+	TEST_DEVICE=$(DEVICE) $(BIN)/python -m pytest -q -n 2
 
 zoo: .venv/installed-tests
 	$(BIN)/python -m course zoo

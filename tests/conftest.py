@@ -7,7 +7,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
-from helpers import CPU, TOY_BASE
+from helpers import ON_DEVICE, TOY_BASE
 
 import pretrain
 
@@ -26,8 +26,8 @@ def learnt(tmp_path_factory):
     reinforce and there are pairs to prefer.
     """
     directory = tmp_path_factory.mktemp("runs") / "base3"
-    size = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01"]
+    size = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01", *ON_DEVICE]
     pretrain.main(
-        [*size, "--steps", "500", "--batch", "64", "--level", "3", *CPU, "--run", str(directory)]
+        [*size, "--steps", "500", "--batch", "64", "--level", "3", "--run", str(directory)]
     )
     return directory

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import os
 import signal
 import subprocess
 import sys
@@ -14,19 +15,30 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parent.parent
-CPU = ["--device", "cpu"]
-SAVING = ["--eval-every", "2", "--save-every", "2", *CPU]
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")  # `make test DEVICE=cuda`
+ON_DEVICE = ["--device", DEVICE]
+SAVING = ["--eval-every", "2", "--save-every", "2", *ON_DEVICE]
 
 # A base that has learnt nothing yet. The fixture `learnt` is one that solves some problems.
 TOY_BASE = ["--layers", "1", "--width", "16", "--heads", "2", "--steps", "4", "--batch", "8"]
-TOY_BASE += CPU
+TOY_BASE += ON_DEVICE
 TOY_GRPO = ["--steps", "6", "--problems", "4", "--group", "4", "--beta", "0.1", *SAVING]
 TOY_PPO = ["--steps", "6", "--problems", "4", "--group", "2", *SAVING]
 TOY_PRORL = ["--stages", "countdown:3", "--steps", "6", "--problems", "4", "--group", "4"]
 TOY_PRORL += ["--minibatches", "2", "--eval-every", "1", "--patience", "1", "--min-gain", "0.2"]
-TOY_PRORL += ["--validation-problems", "4", "--save-every", "20", *CPU]
+TOY_PRORL += ["--validation-problems", "4", "--save-every", "20", *ON_DEVICE]
 TOY_PAIRS = ["--steps", "6", "--pairs", "8", "--batch", "4", *SAVING]
-TOY_CRITIC = ["--problems", "4", "--group", "2", "--minibatches", "2", "--save-every", "2", *CPU]
+TOY_CRITIC = [
+    "--problems",
+    "4",
+    "--group",
+    "2",
+    "--minibatches",
+    "2",
+    "--save-every",
+    "2",
+    *ON_DEVICE,
+]
 TOY_DISTILL = ["--steps", "6", "--solutions", "20", "--batch", "4", *SAVING]
 
 UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")
@@ -56,7 +68,7 @@ def stopped(capsys, function, *args):
 
 
 def checkpoint(directory):
-    return torch.load(directory / "checkpoint.pt", weights_only=True)
+    return torch.load(directory / "checkpoint.pt", weights_only=True, map_location="cpu")
 
 
 def metrics(directory):

@@ -15,7 +15,7 @@ from support.tokenizer import EOS, PAD, decode
 
 import pytest
 import torch
-from helpers import metrics, modules_with_settings
+from helpers import DEVICE, metrics, modules_with_settings
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
@@ -45,9 +45,9 @@ RECORDED = [s for s in SCRIPTS if s not in {*NOT_HERE, "extras.overoptimisation"
 TRAIN = [s for s, module in SCRIPTS.items() if issubclass(module.Settings, RunSettings)]
 RL = ["ppo.py", "grpo.py", "prorl.py"]
 MAX_TOKENS = 12  # enough for levels 3 and 4
-CPU = torch.device("cpu")
+HERE = torch.device(DEVICE)
 
-LEVEL = dict(level=(3,), device="cpu")
+LEVEL = dict(level=(3,), device=DEVICE)
 SAVING = dict(steps=4)
 ROLLOUT = dict(problems=6, group=6, minibatches=1, lr=1e-3, **SAVING)
 TOYS = {
@@ -59,7 +59,7 @@ TOYS = {
     "ppo.py": dict(epochs=1, critic_lr=0.02, eval_every=4, **LEVEL, **ROLLOUT),
     "grpo.py": dict(beta=0.1, eval_every=4, **LEVEL, **ROLLOUT),
     "prorl.py": dict(
-        stages=["countdown:3"], device="cpu", temperature=1.0, unended_penalty=0.0, eval_every=4,
+        stages=["countdown:3"], device=DEVICE, temperature=1.0, unended_penalty=0.0, eval_every=4,
         validation_problems=8, **ROLLOUT,
     ),
     "passk.py": dict(problems=4, samples=8, **LEVEL),
@@ -70,7 +70,7 @@ TOYS = {
         turns=2, problems=6, group=6, lr=1e-3, eval_every=4, **LEVEL, **SAVING
     ),
     "extras.overoptimisation": dict(betas=[0.0, 0.5], steps=4, problems=4, **LEVEL),
-    "extras.explain": dict(device="cpu"),
+    "extras.explain": dict(device=DEVICE),
     "extras.limits": LEVEL,
 }  # fmt: skip
 STARTS = {

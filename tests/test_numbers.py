@@ -9,7 +9,7 @@ from support.run import load_checkpoint
 import numpy as np
 import pytest
 import torch
-from helpers import refused
+from helpers import ON_DEVICE, refused
 
 import grpo
 import passk
@@ -84,27 +84,27 @@ def test_whitening_does_not_inflate_rounding():
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     directory = tmp_path_factory.mktemp("numbers") / "base"
-    pretrain.main([*SIZE, "--steps", "4", "--device", "cpu", "--run", str(directory)])
+    pretrain.main([*SIZE, "--steps", "4", *ON_DEVICE, "--run", str(directory)])
     return directory
 
 
 def test_equal_rewards_and_no_kl_are_no_gradient_for_reinforce(base, tmp_path, monkeypatch):
-    monkeypatch.setattr(TASKS["countdown"], "verify", lambda problem, text: 1.0)
+    monkeypatch.setattr(type(TASKS["countdown"]), "verify", lambda *_: 1.0)
     changes = ["--algorithm", "reinforce++", "--beta", "0.01", "--steps", "1", "--problems", "4"]
     run = tmp_path / "run"
     monkeypatch.setattr(grpo, "training_reward", lambda batch, *_: torch.ones_like(batch.rewards))
-    grpo.main([*changes, "--base", str(base), "--run", str(run), "--device", "cpu"])
+    grpo.main([*changes, "--base", str(base), "--run", str(run), *ON_DEVICE])
     with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
         assert float(next(csv.DictReader(file))["grad_norm"]) == 0.0
 
 
 def test_a_run_that_diverges_in_its_last_step_saves_nothing_of_it(base, tmp_path, capsys):
     run = tmp_path / "run"
-    options = [*SIZE, "--steps", "1", "--lr", "1e38", "--device", "cpu", "--run", run]
+    options = [*SIZE, "--steps", "1", "--lr", "1e38", *ON_DEVICE, "--run", run]
     assert "has diverged" in stopped(capsys, pretrain.main, options)
     assert load_checkpoint(run)["step"] == 0
     options = ["--base", base, "--steps", "1", "--critic-lr", "1e38", "--problems", "4"]
-    options += ["--minibatches", "2", "--run", tmp_path / "ppo", "--device", "cpu"]
+    options += ["--minibatches", "2", "--run", tmp_path / "ppo", *ON_DEVICE]
     assert "has diverged" in stopped(capsys, ppo.main, options)
     assert load_checkpoint(tmp_path / "ppo")["step"] == 0
 
@@ -128,7 +128,7 @@ def test_a_base_with_a_nan_is_refused_in_one_line(base, tmp_path, capsys, main):
         passk.main: [bad, "--out", tmp_path / "out"],
         prorl.main: ["--stages", "countdown:4", "--base", bad, "--run", tmp_path / "run"],
     }.get(main, ["--base", bad, "--run", tmp_path / "run"])
-    assert "head.weight" in refused(capsys, main, [*options, "--device", "cpu"])
+    assert "head.weight" in refused(capsys, main, [*options, *ON_DEVICE])
     assert not (tmp_path / "run").exists() and not (tmp_path / "out").exists()
 
 

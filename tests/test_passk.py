@@ -10,7 +10,7 @@ from support.seeds import seed_for
 import numpy as np
 import pytest
 import torch
-from helpers import TOY_GRPO, refused, words
+from helpers import ON_DEVICE, TOY_GRPO, refused, words
 
 import grpo
 import passk
@@ -257,7 +257,7 @@ def test_files_of_other_programs_give_the_curves_of_their_completions(tmp_path, 
 
 
 def test_what_passk_wrote_is_read_back_with_the_same_curves(learnt, tmp_path):
-    few = ["--level", 3, "--problems", 5, "--samples", 4, "--device", "cpu"]
+    few = ["--level", 3, "--problems", 5, "--samples", 4, *ON_DEVICE]
     passk.main(words([learnt, *few, "--out", tmp_path / "a"]))
     passk.main(words(["--read", tmp_path / "a" / "samples.jsonl", "--out", tmp_path / "b"]))
     a, b = ((tmp_path / x / "passk.csv").read_text().splitlines() for x in "ab")

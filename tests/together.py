@@ -124,7 +124,7 @@ LEARNING += ["--eval-every", "4"]
 
 
 PRETRAIN = ["--layers", "1", "--width", "32", "--heads", "2", "--lr", "0.01", "--level", "3"]
-PRETRAIN += ["--batch", "65", "--device", "cpu"]
+PRETRAIN += ["--batch", "65"]
 
 
 def runs(place):
@@ -141,10 +141,10 @@ def runs(place):
         (reward_model, [*TOY_PAIRS, "--level", "3", *of_base, "--run", place / "reward_model"]),
         (ppo, [*TOY_PPO, *LEARNING, *of_base, "--c-ptx", "0.1", "--run", place / "ppo"]),
         (prorl, [*TOY_PRORL, *of_base, "--run", place / "prorl"]),
-        (passk, ["--level", "3", "--problems", "5", "--samples", "4", "--device", "cpu", base,
+        (passk, ["--level", "3", "--problems", "5", "--samples", "4", base,
                  "--out", place / "passk"]),
     ):  # fmt: skip
-        script.main(words(argv))
+        script.main([*words(argv), "--device", "cpu"])  # several processes need a GPU each
 
 
 def work(rank, n, place, runs_too):

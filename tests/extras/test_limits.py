@@ -14,7 +14,7 @@ from support.tokenizer import EOS, encode
 import numpy as np
 import pytest
 import torch
-from helpers import TOY_BASE, TOY_GRPO, checkpoint, refused, words
+from helpers import DEVICE, ON_DEVICE, TOY_BASE, TOY_GRPO, checkpoint, refused, words
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -222,7 +222,7 @@ def test_the_corpus_is_the_one_that_was_learnt(tmp_path, monkeypatch):
 # The command
 
 
-SIZE = ["--level", "3", "--problems", "20", "--samples", "16", "--device", "cpu"]
+SIZE = ["--level", "3", "--problems", "20", "--samples", "16", *ON_DEVICE]
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +251,7 @@ def three(at):
 def options(runs, out, samples=None):
     """Of limits.py, for the samples of the fixture."""
     samples = samples or runs / "passk" / "samples.jsonl"
-    return ["--samples", samples, "--level", "3", "--out", out, "--device", "cpu"]
+    return ["--samples", samples, "--level", "3", "--out", out, *ON_DEVICE]
 
 
 def table(path):
@@ -410,8 +410,8 @@ def test_without_options_what_is_missing_is_made(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(passk, "evaluate_runs", stop)
     for argv in (["--seed", "3"], ["runs/base", "runs/other"]):
         with pytest.raises(SystemExit):
-            limits.main([*argv, "--device", "cpu"])
-    common = dict(task="countdown", device="cpu")
+            limits.main([*argv, *ON_DEVICE])
+    common = dict(task="countdown", device=DEVICE)
     assert called == [
         grpo.Settings(run="runs/grpo", base="bases/countdown", seed=3, **common),
         passk.Settings(runs=["bases/countdown", "runs/grpo"], seed=3, level=(4,), **common),

@@ -15,7 +15,7 @@ from support.tokenizer import EOS, PAD, VOCAB_SIZE, decode, encode
 import numpy as np
 import pytest
 import torch
-from helpers import CPU, check_resume, checkpoint, refused, words
+from helpers import ON_DEVICE, check_resume, checkpoint, refused, words
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tiny import frozen, noisy, pythons_value, record_gradients
@@ -433,7 +433,7 @@ def test_an_evaluation_has_its_own_random_numbers(policy, monkeypatch):
 # --------------------------------------------------------------------------------------------------
 # The scripts
 
-LEVEL = ["--level", "3", *CPU]
+LEVEL = ["--level", "3", *ON_DEVICE]
 TOY_TAUGHT = ["--batch", "4", "--eval-every", "20", "--lr", "0.005", *LEVEL]
 TOY_RL = ["--problems", "12", "--group", "6", "--eval-every", "20", *LEVEL]
 KILLED = ["--steps", "6", "--save-every", "2"]

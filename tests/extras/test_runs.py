@@ -6,6 +6,7 @@ from dataclasses import fields
 
 import pytest
 from helpers import (
+    ON_DEVICE,
     TOY_CRITIC,
     TOY_DISTILL,
     TOY_GRPO,
@@ -82,7 +83,7 @@ def test_over_optimisation_from_end_to_end(learnt, scorer, tmp_path, capsys):
     """PPO against a reward model with two β, the table and the picture. A second call leaves the
     finished runs alone; one with other settings is refused.
     """
-    options = [*LEVEL, "--base", learnt, "--reward-model", scorer, "--device", "cpu"]
+    options = [*LEVEL, "--base", learnt, "--reward-model", scorer, *ON_DEVICE]
     options += ["--runs", tmp_path / "runs", "--out", tmp_path / "out"]
     options += ["--steps", "3", "--problems", "4", "--window", "2", "--betas", "0", "0.1"]
     overoptimisation.main(words(options))

@@ -12,6 +12,7 @@ from support.seeds import seed_for
 import numpy as np
 import pytest
 import torch
+from helpers import DEVICE, ON_DEVICE
 
 import passk
 import ppo
@@ -188,7 +189,7 @@ def scored(monkeypatch):
 
     monkeypatch.setattr(perplexity, "perplexity", known)
     monkeypatch.setattr(perplexity, "draw_perplexity", lambda *args: seen.append(args))
-    monkeypatch.setattr(TASK, "solve", lambda problem: "solved")
+    monkeypatch.setattr(type(TASK), "solve", lambda *_: "solved")
     return seen
 
 
@@ -454,7 +455,7 @@ def test_each_analysis_gets_what_is_its_own(tmp_path, monkeypatch, capsys):
 
     for name in ("samples", "perplexity", "creativity", "entropy"):
         recorded(name)
-    limits.main(["x/base", "x/one", "--seed", "9", "--device", "cpu", "--out", str(tmp_path)])
+    limits.main(["x/base", "x/one", "--seed", "9", *ON_DEVICE, "--out", str(tmp_path)])
     models = {name: f"x/{name} of ['countdown']" for name in ("base", "one")}
     three = (TASK, PROBLEMS[:3], samples)
     assert seen["samples"] == three and seen["perplexity"] == (*three, models)
@@ -576,7 +577,7 @@ def test_over_optimisation_says_where_it_was_best(tmp_path, monkeypatch, capsys,
     out = tmp_path / "out"
     size = ["--steps", "5", "--window", "2", "--betas", "0", "0.2", "--level", "3"]
     more = ["--seed", "6", "--problems", "12", "--base", "b", "--reward-model", "m"]
-    where = ["--runs", str(tmp_path / "runs"), "--out", str(out), "--device", "cpu"]
+    where = ["--runs", str(tmp_path / "runs"), "--out", str(out), *ON_DEVICE]
     overoptimisation.main([*size, *more, *where, "--dtype", "bfloat16"])
     printed = capsys.readouterr().out
     assert printed.splitlines()[1:4] == [
@@ -586,7 +587,7 @@ def test_over_optimisation_says_where_it_was_best(tmp_path, monkeypatch, capsys,
     ]
     assert printed.splitlines()[4] == f"written: {out}/overoptimisation.csv, .png"
     common = dict(level=(3,), base="b", reward="model", reward_model="m", steps=5, problems=12)
-    common |= dict(seed=6, device="cpu", dtype="bfloat16")
+    common |= dict(seed=6, device=DEVICE, dtype="bfloat16")
     runs = str(tmp_path / "runs")
     assert trained == [
         ppo.Settings(beta=0.0, run=f"{runs}/beta-0", **common),

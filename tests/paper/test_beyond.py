@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers import ON_DEVICE
 
 from extras import multiturn
 from extras.exchange import TURNS
@@ -84,8 +85,8 @@ def test_the_runs_start_from_one_base_and_have_as_many_attempts(tmp_path):
 
 def test_the_claim_at_toy_size(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    main(["interaction", "--scale", "toy", "--seeds", "0", "--device", "cpu"])
+    main(["interaction", "--scale", "toy", "--seeds", "0", *ON_DEVICE])
     assert (tmp_path / "results" / "paper" / "interaction.png").exists()
     monkeypatch.setattr(multiturn, "train", lambda settings: pytest.fail("trained again"))
-    main(["interaction", "--scale", "toy", "--seeds", "0", "--device", "cpu"])
+    main(["interaction", "--scale", "toy", "--seeds", "0", *ON_DEVICE])
     assert SCALES["toy"].samples >= 2 * TURNS, "there is more than one k"

@@ -11,7 +11,7 @@ from support.run import load_checkpoint
 import numpy as np
 import pytest
 import torch
-from helpers import refused, stopped
+from helpers import ON_DEVICE, refused, stopped
 
 import grpo
 import paper.__main__ as paper
@@ -31,7 +31,7 @@ from paper.lab import SCALES, Lab, Row, Scale, over, recipe, verdict
 from verifiers import TASKS, held_out_problems
 
 ROOT = Path(__file__).parent.parent.parent
-TOY = ["--scale", "toy", "--device", "cpu"]
+TOY = ["--scale", "toy", *ON_DEVICE]
 
 
 # --------------------------------------------------------------------------------------------------

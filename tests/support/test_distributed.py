@@ -11,18 +11,20 @@ import sys
 import pytest
 import torch
 import torch.multiprocessing
-from helpers import CPU, ROOT, checkpoint, equal, metrics, same_run, words
+from helpers import DEVICE, ROOT, checkpoint, equal, metrics, same_run, words
 from together import LEARNING, PRETRAIN, STEPS, steps_and_samples, work
 
 import grpo
 import pretrain
 
 GROUPS = (2, 4)  # numbers of processes
+CPU = ["--device", "cpu"]  # on CUDA each would need a GPU of its own
 
 
 def together(place, n, runs_too):
     """What each of n processes did."""
-    how = "fork" if sys.platform == "linux" else "spawn"  # a fork need not import torch
+    # A fork need not import torch again. After a CUDA device was used there can be none.
+    how = "fork" if sys.platform == "linux" and DEVICE == "cpu" else "spawn"
     torch.multiprocessing.start_processes(work, (n, place, runs_too), n, start_method=how)
     return [torch.load(place / f"of {rank} of {n}") for rank in range(n)]
 
@@ -97,7 +99,7 @@ def test_each_process_samples_from_a_stream_of_its_own(done, n):
 
 
 def test_pretraining_on_two_processes_is_that_on_one(place, tmp_path):
-    pretrain.main(words([*PRETRAIN, "--steps", "6", "--run", tmp_path / "alone"]))
+    pretrain.main(words([*PRETRAIN, *CPU, "--steps", "6", "--run", tmp_path / "alone"]))
     alone, theirs = (metrics(path) for path in (tmp_path / "alone", place / "pretrain"))
     assert len(theirs) == 6
     for one, other in zip(alone, theirs, strict=True):

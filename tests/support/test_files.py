@@ -13,7 +13,7 @@ from support.run import load_checkpoint
 
 import pytest
 import torch
-from helpers import metrics, refused
+from helpers import ON_DEVICE, metrics, refused
 
 import grpo
 import passk
@@ -22,7 +22,7 @@ import reward_model
 
 ROOT = Path(__file__).parent.parent.parent
 SIZE = ["--layers", "1", "--width", "16", "--heads", "2", "--batch", "8"]
-TOY = [*SIZE, "--steps", "6", "--save-every", "2", "--device", "cpu"]
+TOY = [*SIZE, "--steps", "6", "--save-every", "2", *ON_DEVICE]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_second_process_is_refused_and_a_killed_one_is_no_obstacle(tmp_path, c
     run = tmp_path / "base"
     process = start("pretrain.py", *TOY, "--steps", 99999, "--run", run)
     wait_for(run / "metrics.csv", process)
-    options = ["--base", run, "--run", tmp_path / "grpo", "--device", "cpu"]
+    options = ["--base", run, "--run", tmp_path / "grpo", *ON_DEVICE]
     assert f"in use by process {process.pid}" in refused(capsys, grpo.main, options)
     assert "in use by" in refused(capsys, pretrain.main, ["--run", run, "--resume"])
     process.kill()
@@ -152,7 +152,7 @@ def test_the_same_run_is_not_taken_twice(base, tmp_path, capsys):
 
 def reward_model_of(base, run):
     options = ["--base", base, "--run", run, "--pairs", "8", "--batch", "4", "--level", "3"]
-    options += ["--steps", "4", "--temperature", "1", "--device", "cpu"]
+    options += ["--steps", "4", "--temperature", "1", *ON_DEVICE]
     reward_model.main([str(option) for option in options])
 
 

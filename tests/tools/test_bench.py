@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from helpers import refused
+from helpers import ON_DEVICE, refused
 
 from tools import bench
 
@@ -12,7 +12,7 @@ from tools import bench
 def test_every_job_runs_and_every_number_is_printed(monkeypatch, capsys):
     for name, size in dict(B=2, G=2, P=3, T=4, SIDE=8, N=4, LENGTH=6, ASKED=2, SAMPLES=4).items():
         monkeypatch.setattr(bench, name, size)
-    bench.main(["--rounds", "1", "--device", "cpu"])
+    bench.main(["--rounds", "1", *ON_DEVICE])
     printed = capsys.readouterr().out
     assert len(re.findall(r"\d tokens/s", printed)) == 2 and "GFLOP/s" in printed
     assert printed.count("completions/s") == 4 and printed.count("times slower") == 8
