@@ -81,7 +81,7 @@ from rollout import (
 )
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem, task_option
 
-MICRO_BATCH = {"cpu": 128, "cuda": 65_536, "mps": 2048}  # completions per pass through the models
+MICRO_BATCH = {"cpu": 128, "cuda": 8192, "mps": 2048}  # completions per pass through the models
 
 
 @dataclass(kw_only=True)

@@ -42,7 +42,7 @@ from model import GPT, check_tasks, load_model, log_probs, set_compute_dtype
 from rollout import encode_prompts, pass_at_1, sample_completions, sample_lines
 from verifiers import TASKS, check_levels, held_out_problems, sample_problem
 
-MICRO_BATCH = {"cpu": 64, "cuda": 65_536, "mps": 1024}  # rows per pass; on a CPU they fit a cache
+MICRO_BATCH = {"cpu": 64, "cuda": 4096, "mps": 1024}  # rows per pass; on a CPU they fit a cache
 
 
 @dataclass(kw_only=True)

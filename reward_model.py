@@ -43,7 +43,7 @@ from model import GPT, load_model, set_compute_dtype
 from rollout import sample_completions
 from verifiers import TASKS, check_levels, sample_problem, task_option
 
-MICRO_BATCH = {"cpu": 64, "cuda": 32_768, "mps": 1024}  # pairs per pass through the model
+MICRO_BATCH = {"cpu": 64, "cuda": 8192, "mps": 1024}  # pairs per pass through the model
 
 
 @dataclass(kw_only=True)
