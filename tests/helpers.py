@@ -28,17 +28,8 @@ TOY_PRORL = ["--stages", "countdown:3", "--steps", "6", "--problems", "4", "--gr
 TOY_PRORL += ["--minibatches", "2", "--eval-every", "1", "--patience", "1", "--min-gain", "0.2"]
 TOY_PRORL += ["--validation-problems", "4", "--save-every", "20", *ON_DEVICE]
 TOY_PAIRS = ["--steps", "6", "--pairs", "8", "--batch", "4", *SAVING]
-TOY_CRITIC = [
-    "--problems",
-    "4",
-    "--group",
-    "2",
-    "--minibatches",
-    "2",
-    "--save-every",
-    "2",
-    *ON_DEVICE,
-]
+TOY_CRITIC = ["--problems", "4", "--group", "2", "--minibatches", "2", *ON_DEVICE]
+TOY_CRITIC += ["--save-every", "2"]
 TOY_DISTILL = ["--steps", "6", "--solutions", "20", "--batch", "4", *SAVING]
 
 UNREPEATABLE = ("tokens_per_s", "rollout_tokens_per_s", "update_tokens_per_s")

@@ -13,6 +13,7 @@ from support.tokenizer import VOCAB_SIZE
 import pytest
 import torch
 from helpers import DEVICE
+from tiny import noisy
 
 import extras.critic as critic
 import grpo
@@ -68,13 +69,10 @@ class KeepGradients:
         pass
 
 
-def noisy(model, seed):
+def near(model, seed):
     """A model like it, with each weight a little different."""
-    other, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for p in other.parameters():
-            p.add_(0.02 * torch.randn(p.shape, generator=generator))
-    return other
+    torch.manual_seed(seed)
+    return noisy(copy.deepcopy(model), 0.02)
 
 
 def gradients(*models):
@@ -82,7 +80,7 @@ def gradients(*models):
 
 
 def policy_step(algorithm, settings, place):
-    policy, reference = moved(base(), *place), moved(noisy(base(), 1), *place)
+    policy, reference = moved(base(), *place), moved(near(base(), 1), *place)
     batch = moved(rollout(), *place)
     rewards = grpo.shaped_rewards(batch, algorithm, settings)
     greedy = rewards.amax(dim=1) if algorithm.greedy else None
@@ -107,8 +105,8 @@ def of_prorl(place):
 
 
 def of_ppo(place):
-    policy, reference = moved(base(), *place), moved(noisy(base(), 1), *place)
-    values = moved(noisy(ppo.critic_from(base()), 2), *place)
+    policy, reference = moved(base(), *place), moved(near(base(), 1), *place)
+    values = moved(near(ppo.critic_from(base()), 2), *place)
     batch = moved(rollout(), *place)
     settings = ppo.Settings(epochs=1, minibatches=1, c_ptx=0.3)
     settings.settle()
@@ -121,34 +119,35 @@ def of_ppo(place):
 
 
 def of_critic(place):
-    model, batch = moved(noisy(ppo.critic_from(base()), 2), *place), moved(rollout(), *place)
+    model, batch = moved(near(ppo.critic_from(base()), 2), *place), moved(rollout(), *place)
     metrics = critic.value_step(model, KeepGradients(), batch, batch.rewards, 1)
     return metrics, gradients(model)
 
 
-def of_pretraining(place):
-    """extras/distill.py has the same step."""
-    model = moved(base(), *place)
-    corpus = pretrain.write_corpus(COUNTDOWN, COUNTDOWN.train_levels, 64, rng_for("here", 0))
+def of_texts(model, corpus, place):
+    model = moved(model, *place)
     batches = [tuple(x.to(place[0]) for x in corpus)]
     loss, norm = pretrain.train_step(model, KeepGradients(), batches)
     return {"loss": loss, "norm": norm}, gradients(model)
 
 
+def of_pretraining(place):
+    """extras/distill.py has the same step."""
+    corpus = pretrain.write_corpus(COUNTDOWN, COUNTDOWN.train_levels, 64, rng_for("here", 0))
+    return of_texts(base(), corpus, place)
+
+
 def of_exchanges(place):
     torch.manual_seed(3)
-    model = moved(noisy(GPT(layers=2, width=32, heads=2, context=64), 1), *place)
-    written = write_demonstrations((3,), 16, 1, rng_for("here", 0))
-    batches = [tuple(x.to(place[0]) for x in written)]
-    loss, norm = pretrain.train_step(model, KeepGradients(), batches)
-    return {"loss": loss, "norm": norm}, gradients(model)
+    model = near(GPT(layers=2, width=32, heads=2, context=64), 1)
+    return of_texts(model, write_demonstrations((3,), 16, 1, rng_for("here", 0)), place)
 
 
 def of_reward_model(place):
     model = reward_model.RewardModel(**base().config)
     trunk = ppo.critic_from(base()).state_dict()
     model.gpt.load_state_dict(trunk)
-    model = moved(noisy(model, 2), *place)
+    model = moved(near(model, 2), *place)
     batch = rollout()
     problems, pairs = reward_model.preference_pairs(batch)
     i = problems[:, None]

@@ -446,7 +446,7 @@ def test_overwriting_removes_what_the_earlier_run_has_written_and_nothing_else(t
 def test_on_cuda_the_same_run_is_asked_to_be_the_same_to_the_last_bit(monkeypatch):
     """That it is, the other tests here show with `make test DEVICE=cuda`."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")  # so that it is put back
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
     try:
         assert pick_device("auto").type == "cuda"
