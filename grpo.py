@@ -15,8 +15,8 @@ the mean becomes likelier, a worse one less likely.
 
 Its siblings each change some parts of this: the reward, the advantage, the weights of the tokens,
 the ratio, the clip, the KL, or which groups are used. `ALGORITHMS` is the table of what differs.
-`policy_step` is the same for all of them. MaxRL and pass@k training aim at coverage, pass@k at
-large k. All others aim at pass@1.
+`policy_step` is the same for all of them. The rows `maxrl` and `pass@k` aim at coverage, a right
+answer in one of many attempts. All others aim at pass@1.
 
 Where this file deviates from the paper: the reward comes from a verifier, not from a reward model,
 and only for the whole completion (the paper's process supervision is not here). β is 0 by default,
@@ -38,10 +38,10 @@ from support.batches import (
     check_minibatches,
     finite_exp,
     finite_expm1,
+    largest_in,
     micro_batches,
     minibatches,
     optimizer_step,
-    size,
     weighted_sum,
     whiten,
 )
@@ -193,7 +193,7 @@ def cispo_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_h
 
 
 def has_spread(rewards):
-    """Whether the rewards of a group differ. If not, its advantages are 0. (B, G) -> (B,)
+    """Whether the rewards of a group differ. (B, G) -> (B,)
 
     The test is max > min. A standard deviation would not do: rounding can make it positive.
     """
@@ -274,7 +274,8 @@ def pass_at_k_advantage(rewards, k=4):
     if k == 1:
         return group_advantage(rewards)  # the same, and rounded in the same way
     solved, others = (rewards == 1).to(rewards.dtype), rewards.shape[1] - 1
-    wrong, j = others - solved.sum(dim=1, keepdim=True), torch.arange(k - 1, device=rewards.device)
+    wrong = others - solved.sum(dim=1, keepdim=True)  # for a wrong completion: the other ones
+    j = torch.arange(k - 1, device=rewards.device)
     all_wrong = ((wrong - j).clamp(min=0) / (others - j)).prod(dim=1, keepdim=True)
     R = solved + (1 - solved) * (1 - all_wrong)
     mean = R.mean(dim=1, keepdim=True)
@@ -394,7 +395,7 @@ def sample_groups(policy, task, levels, rng, algorithm, settings, max_tokens=Non
     groups that were sampled.
 
     With dynamic sampling (DAPO, ProRL) a group whose rewards are all equal is dropped, and another
-    problem is sampled in its place. The mean then runs over B groups that all have a gradient.
+    problem is sampled in its place. The mean then runs over B groups with spread.
     After `max_rounds` rounds it continues with the groups it has.
 
     The papers keep a group if 0 < correct < G. Here a graded reward or the penalty for not ending
@@ -464,7 +465,7 @@ def token_advantage(algorithm, rewards, batch, logp_ref, beta, greedy=None):
         advantage = advantage - beta * kl_to_go
     if not algorithm.whitened:
         return advantage
-    scale = size(advantage, batch.mask) + beta * size(batch.logp, batch.mask)
+    scale = largest_in(advantage, batch.mask) + beta * largest_in(batch.logp, batch.mask)
     return whiten(advantage, batch.mask, scale)  # REINFORCE++ A
 
 
@@ -478,7 +479,7 @@ def policy_step(policy, reference, optimizer, batch, rewards, algorithm, setting
     #    all 0 has no gradient unless the objective has a KL. It is skipped but counts in the mean.
     logp_ref, seen = reference_logp(reference, batch, temperature, settings.beta > 0)
     advantage = token_advantage(algorithm, rewards, batch, logp_ref, settings.beta, greedy)
-    has_gradient = (advantage != 0).any(dim=-1).any(dim=-1) | (beta > 0)  # (B,)
+    has_gradient = (advantage != 0).flatten(1).any(dim=1) | (beta > 0)  # (B,)
 
     # 2. For each minibatch of problems, maximise the objective.
     tally, weights = Tally(), torch.zeros_like(batch.logp)  # (B, G, T)

@@ -31,7 +31,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-TOGETHER = 16  # completions in one row; with more of them attention multiplies more that it masks
+TOGETHER = 16  # completions in one row; more would make more products that are masked
 
 
 class Cache:
@@ -43,7 +43,7 @@ class Cache:
         self.layers, self.length, self.rows = [], 0, None
 
     def extend(self, layer, kv):
-        """Append those of the next tokens (2, n', H, t, D), and return all of them."""
+        """Append the keys and values of the next tokens (2, n', H, t, D), and return all."""
         if self.length == 0:
             self.layers.append(kv)
             return kv
@@ -107,7 +107,8 @@ class GPT(nn.Module):
         return torch.arange(L, device=self.head.weight.device)
 
     def transform(self, tokens, position, visible, cache=None):
-        """The outputs after each token. tokens (n, t) -> (n, t, V). With a cache they follow it.
+        """The outputs after each token. tokens (n, t) -> (n, t, V). They follow the
+        texts in the cache, if there is one.
 
         position: of each token in its text, (t,) or (n, t). visible: the tokens that each attends
         to, (t, L) or (n, 1, t, L); None for all.
@@ -194,6 +195,7 @@ def sample_next(logits, temperature, top_p, generator):
     # If e_i is exponential of rate 1, e_i / π_i is exponential of rate π_i. The smallest of them is
     # that of i with probability π_i. e_i is −log of a uniform number. torch.multinomial is slower.
     uniform = torch.empty_like(log_pi).uniform_(generator=generator)
+    uniform.clamp_(min=torch.finfo(uniform.dtype).tiny)  # a 0 would choose what has probability 0
     y = (uniform.log() / log_pi.exp()).argmax(dim=-1)
     return y, log_pi.gather(-1, y[:, None]).squeeze(-1)
 

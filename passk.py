@@ -9,8 +9,8 @@ compares base and RL models at large k, where their curves cross.
     python passk.py bases/countdown runs/grpo    half a minute on two CPU cores
     python passk.py --read FILE.jsonl            completions of any model: see support/outcomes.py
 
-Writes samples.jsonl (every completion), passk.csv and passk.png to `--out`. Intervals are 95 %
-intervals over problems.
+Writes passk.csv, passk.png and, unless completions are read, samples.jsonl (every completion) to
+`--out`. Intervals are 95 % intervals over problems.
 """
 
 import json
@@ -29,7 +29,6 @@ from support.seeds import generator_for
 from support.settings import DeviceSettings, from_command_line, option
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from model import load_model
@@ -148,8 +147,8 @@ def evaluate(model, name, task, problems, n, temperature, top_p, seed, file):
             some = problems[i : i + at_once]
             batch = sample_completions(model, task, some, n, temperature, top_p, generator)
             correct += batch.correct.sum(dim=1).tolist()
-            columns = (batch.rewards, batch.logp.sum(dim=-1), batch.lengths)  # each (b, n)
-            columns = (batch.texts, *map(torch.Tensor.tolist, columns))
+            numbers = (batch.rewards, batch.logp.sum(dim=-1), batch.lengths)  # each (b, n)
+            columns = (batch.texts, *(x.tolist() for x in numbers))
             for p, *of_problem in zip(some, *columns, strict=True):
                 row = {"model": name, "task": task.name, "level": p.level, "prompt": p.prompt}
                 for text, reward, logp, tokens in zip(*of_problem, strict=True):

@@ -51,10 +51,10 @@ from support.batches import (
     Tally,
     check_minibatches,
     finite_exp,
+    largest_in,
     micro_batches,
     minibatches,
     optimizer_step,
-    size,
     weighted_sum,
     whiten,
 )
@@ -137,6 +137,8 @@ class Settings(RunSettings):
             raise ValueError(
                 "--critic has learnt the verifier's reward: it does not fit --reward model"
             )
+        if self.all_or_nothing and self.reward == "model":
+            raise ValueError("--all-or-nothing: a score of a reward model is not right or wrong")
         check_minibatches(self)
 
 
@@ -332,8 +334,8 @@ def evaluate_rollout(critic, reference, batch, score, beta, settings):
 
 def whitened(fixed, batch, beta):
     """The advantages with mean 0 and standard deviation 1 over the tokens of the rollout."""
-    scale = size(fixed.rewards, batch.mask) + size(fixed.values, batch.mask)
-    scale = scale + beta * size(batch.logp, batch.mask)  # the KL is a difference of logp
+    scale = largest_in(fixed.rewards, batch.mask) + largest_in(fixed.values, batch.mask)
+    scale = scale + beta * largest_in(batch.logp, batch.mask)  # the KL is a difference of logp
     return whiten(fixed.advantage, batch.mask, scale)
 
 

@@ -3,7 +3,7 @@
     L(θ) = −(1 / Σ_i T_i) Σ_i Σ_t log π_θ(y_it | x_i, y_i,<t)     a mean over all tokens of a batch
 
 Demonstrations are written by the task itself (verifiers.py), of training problems only. Each step
-writes new ones, so none is read twice. The loss is on the completion and its EOS, not on the
+writes new ones; there are no epochs. The loss is on the completion and its EOS, not on the
 prompt: the prompt is random, so there is nothing to learn in it.
 
 The optimizer is Muon, with AdamW for all that is not a matrix inside a block. On countdown it needs
@@ -66,6 +66,8 @@ class Settings(RunSettings):
     def settle(self):
         super().settle()
         self.levels()  # refuses a level that a task does not have
+        if len(set(self.task)) < len(self.task):
+            raise ValueError("--task: one of the tasks is there twice")
         if self.steps is None:
             self.steps = sum(TASKS[name].pretrain_steps for name in self.task)
         sizes = max(TASKS[name].size for name in self.task)

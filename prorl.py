@@ -50,9 +50,9 @@ def prorl_objective(logp, logp_old, logp_ref, advantage, weights, eps_low, eps_h
     """L(θ), to be maximised. All (B, G, T) -> scalar. It is GRPO (3) with two different ε.
 
     The lines are those of `grpo.grpo_objective`, repeated to stand beside this paper. The clip ends
-    the push on a token with Â > 0 at ρ = 1 + ε_high. With ε_high = 0.2 a token of probability .01
-    can be pushed to .012 in one rollout, with 0.4 to .014. A token of probability .9 cannot reach
-    the clip. So the wider clip helps unlikely tokens.
+    the push on a token with Â > 0 once ρ is above 1 + ε_high: that of a token of probability .01
+    once it has .012 (ε_high = 0.2) or .014 (0.4). The step that passes the clip may go further. A
+    token of probability .9 cannot reach the clip. So the wider clip helps unlikely tokens.
     """
     rho = ratio(logp, logp_old, weights > 0)
     clipped = rho.clamp(1 - eps_low, 1 + eps_high)
@@ -71,7 +71,7 @@ class Settings(RunSettings):
     script = "prorl.py"
     stages: list[str] = option(
         ["carry:2-4@12", "carry:2-6@18", "carry:2-8@24", "carry:2-10@30"],
-        "TASK:LEVELS[@TOKENS], several tasks joined by +",
+        "TASK[:LEVELS][@TOKENS], several tasks joined by +",
     )
     advance: float = option(0.9, "pass@1 on a stage's problems that ends the stage", low=0, high=1)
     resets: bool = option(True, "reset the reference when validation stalls")

@@ -12,7 +12,7 @@ Where this file deviates from InstructGPT:
   - A completion is in at most one pair. InstructGPT trains on all pairs of K ranked completions of
     a prompt, hence the factor 1/C(K, 2) in its (1).
   - Only differences of r enter the loss, so r is only determined up to a constant. After training
-    the scores get mean 0 and standard deviation 1 on completions of the base, so that PPO's β means
+    the scores get mean 0 and standard deviation 1 on completions of its base, so that PPO's β means
     the same for every reward model.
 
 The pairs are sampled at temperature 2. At temperature 1 nearly every wrong completion is a
@@ -165,7 +165,7 @@ def collect_pairs(base, task, levels, n, rng, temperature=1.0, held_out=False, G
 def flip_labels(pairs, share, generator):
     """Swap y_w and y_l in a random share of the pairs."""
     swapped = torch.rand(len(pairs), generator=generator) < share
-    order = torch.stack((swapped.long(), 1 - swapped.long()), dim=1)  # (n, 2): 0 1, or 1 0
+    order = swapped.long()[:, None] ^ torch.tensor([0, 1])  # (n, 2): 0 1, or 1 0
     row = torch.arange(len(pairs))[:, None]
     return Pairs(
         prompts=pairs.prompts,

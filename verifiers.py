@@ -213,7 +213,7 @@ class Carry(Task):
     dropped, symbol = 0.8, "+"
 
     def sample(self, rng, level):
-        a, b = (tuple(rng.randint(0 if i else 1, 9) for i in range(level)) for _ in "ab")
+        a, b = (tuple(rng.randint(0 if i else 1, 9) for i in range(level)) for _ in range(2))
         return self.ask(level, a, b)
 
     def ask(self, level, a, b):
@@ -274,8 +274,8 @@ class Order(Task):
 
     def sample(self, rng, level):
         while True:
-            # No value falls below 0 from the left if the numbers that are taken away sum to at most
-            # the first. With sums s_1 < s_2 < … ≤ first, that is one choice of `level` numbers.
+            # From the left no value may fall below 0. Draw `level` different numbers. The largest,
+            # minus 1, is the first number; the others are the sums of what is taken away so far.
             *sums, first = sorted(rng.sample(range(1, 32), level))
             numbers = (first - 1, *(b - a for a, b in pairwise((0, *sums))))
             if all(0 <= value <= 30 for _, _, value in self._steps(numbers, False)):
@@ -357,7 +357,7 @@ class Code(Task):
         while True:
             parts = [(rng.choice(("x", str(rng.randint(1, 9)))), 3) for _ in range(level + 1)]
             while len(parts) > 1:  # join two at random until one is left
-                left, right = (parts.pop(rng.randrange(len(parts))) for _ in "ab")
+                left, right = (parts.pop(rng.randrange(len(parts))) for _ in range(2))
                 parts.append(join(rng.choice("+-*"), left, right))
             text = parts[0][0]
             values = [evaluate_expression(text, x) for x in self.shown]

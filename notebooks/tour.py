@@ -113,7 +113,7 @@ print(inspect.getsource(grpo.grpo_objective))
 # %% [markdown]
 # ## 4. Training
 #
-# 180 rollouts of 64 problems with 16 completions each: about two minutes.
+# 120 rollouts of 64 problems with 16 completions each: about 1½ minutes.
 
 # %%
 size = dict(steps=3, problems=4, group=4) if TOY else {}

@@ -64,8 +64,9 @@ Each line is a claim of a paper, with the paper's own number, ours, and a verdic
 - **reversed**: it lies on the other side,
 - **not reproduced**: it contains 0.
 
-Where a claim states a rule of its own, the verdict follows that rule. Intervals are 95 % intervals
-over problems, and over seeds where there are several. With one seed a verdict is about these models
+Where a claim states a rule of its own, the verdict follows that rule. A heading says what is
+claimed; whether it holds is said by the verdicts below it. Intervals are 95 % intervals over
+problems, and over seeds where there are several. With one seed a verdict is about these models
 only.
 
 Figures and tables are numbered as in the papers on arXiv. *Limit of RLVR* is arXiv 2504.13837, in

@@ -248,7 +248,7 @@ def siblings(lab):
     Equal budgets: the same base, the same learning rate, the same number of rollouts with the same
     number of problems, 16 completions of each problem, and no KL. At full scale all but PPO take
     one optimizer step per rollout. There the ratio is 1 and no clip acts, so the comparison is
-    between advantages and means over tokens. DAPO also has its price of length and dynamic
+    between advantages and means over tokens. DAPO also has its penalty for length and dynamic
     sampling; the groups that it replaces come on top of the budget. PPO takes four steps per
     rollout, as all do at quick scale.
     """

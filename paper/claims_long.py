@@ -286,7 +286,7 @@ def lengths(lab):
     length. The prompts have fields of 24 digits, twice those of the task `carry`, and the base has
     seen sums of all lengths, with carries dropped. A sum has one right answer, so its probability
     under a model is known even where no sample has it. Chain is the control: GRPO on 4 to 7 steps
-    is compared with the base at its best temperature on 16 steps.
+    is compared with the base at its best temperature on 8 to 16 steps.
     """
     wide, chains = wide_course(lab), lab.pairs("chain")
     best = best_temperature(at_temperatures(lab, "chain", chains)[0])

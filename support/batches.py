@@ -42,7 +42,7 @@ def whiten(x, mask, scale=0.0):
     return torch.where(mask, (x - tokens.mean()) / tokens.std(correction=0), 0.0)
 
 
-def size(x, mask):
+def largest_in(x, mask):
     """The largest absolute value in the mask."""
     return torch.where(mask, x, 0.0).abs().max()
 
@@ -111,7 +111,7 @@ class Tally:
 
     def add_ratio(self, ratio, advantage, mask, eps_low, eps_high):
         """What the clip does to the tokens in the mask. A clipped token is one whose push has
-        ended, which depends on the sign of its advantage. All (b, G, T).
+        ended, or in CISPO is capped; that depends on the sign of its advantage. All (b, G, T).
         """
         self.add(
             tokens=mask.sum(),

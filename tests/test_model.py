@@ -11,7 +11,7 @@ import pytest
 import torch
 from tiny import noisy
 
-from model import GPT, Cache, keep_nucleus, log_probs, sample_tokens, set_compute_dtype
+from model import GPT, Cache, keep_nucleus, log_probs, sample_next, sample_tokens, set_compute_dtype
 
 CLOSE = dict(rtol=0, atol=1e-12)
 
@@ -241,6 +241,15 @@ def test_sampling_frequencies_follow_the_softmax():
     text = torch.cat((prompts, torch.tensor([[token]])), dim=1)
     second = torch.softmax(model(text)[0, -1] / 1.3, dim=-1)
     assert_follows(tokens[tokens[:, 0] == token, 1], second)
+
+
+def test_a_token_of_probability_0_is_not_sampled(monkeypatch):
+    """Not even where the uniform number is 0: float32 has that once in 2²⁴ numbers or so."""
+    monkeypatch.setattr(torch.Tensor, "uniform_", lambda self, generator: self.zero_())
+    logits = torch.tensor([[-math.inf, 0.0, -math.inf], [-30.0, -20.0, 0.0]])
+    for top_p in (1.0, 0.9):
+        y, logp = sample_next(logits, 1.0, top_p, None)
+        assert y.tolist() == [1, 2] and logp.tolist() == pytest.approx([0, 0], abs=1e-6)
 
 
 def test_completions_are_sampled_from_their_own_prompt():

@@ -391,6 +391,17 @@ def test_a_run_is_not_written_over(base, capsys, tmp_path):
     assert json.loads((tmp_path / "base" / "config.json").read_text())["batch"] == 9
 
 
+def test_a_run_that_discarded_another_one_can_be_continued(tmp_path):
+    """--overwrite is of that command alone: with --resume it would contradict."""
+    where = tmp_path / "toy"
+    saved_run(Toy, where, steps=5, overwrite=True)
+    settings = parse(Toy, words(["--run", where, "--resume"]))
+    assert (settings.resume, settings.overwrite, settings.steps) == (True, False, 5)
+    made = []
+    ensure(made.append, Toy(run=str(where)), "toy model", "3 seconds")
+    assert made == [settings]
+
+
 @pytest.mark.parametrize("name", ["teacher", "student"])
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize("inside", ["", "step-4"])

@@ -414,7 +414,7 @@ RUNS = """--nonsense | --st 3 | --steps 0 | --steps -1 | --steps 2.5 | --steps m
     | --level 9 | --level x | --resume --overwrite | --run none --resume"""
 IMPOSSIBLE = {
     pretrain.main: f"""{RUNS} | --width 10 | --heads 0 | --batch 0
-        | --task countdown carry --batch 1""",
+        | --task countdown carry --batch 1 | --task carry carry""",
     grpo.main: f"""{RUNS} | --group 1 | --problems 0 | --eps-low 0 | --eps-low 1.5
         | --eps-high -0.1 | --beta -0.1 | --temperature 0 | --temperature 1e-39
         | --epochs 0 | --updates 1 | --minibatches 5 --problems 4 | --algorithm a2c
@@ -428,7 +428,8 @@ IMPOSSIBLE = {
     ppo.main: f"""{RUNS} | --group 0 | --completions 2 | --gamma 1.1 | --lam -0.1 | --eps 0
         | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0 | --kl-target 1 --beta 0
         | --reward people | --reward model --critic runs/critic | --minibatches 5 --problems 4
-        | --explain | --critic-optimizer sgd | --temperature 1e-39""",
+        | --reward model --all-or-nothing | --explain | --critic-optimizer sgd
+        | --temperature 1e-39""",
     reward_model.main: f"""{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0
         | --temperature 0 | --temperature 1e-39""",
     passk.main: """ | none | none --problems 1 | none --top-p 0
