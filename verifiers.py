@@ -123,14 +123,15 @@ def sample_problem(task, levels, rng, held_out=False):
 
 
 def held_out_problems(task, levels, n, seed=0):
-    """`n` distinct held-out problems, the same for every model, in equal shares of the levels.
+    """`n` distinct held-out problems, the same for every model, in equal shares of the levels: the
+    levels take turns, and all problems are from the stream "held-out problems" of the seed.
 
     A small level may have fewer than its share. The others then give more, and if there are fewer
     than n in all, these are what is returned. One line says so.
     """
     rng, problems, left = rng_for("held-out problems", seed), {}, list(levels)
     while left and len(problems) < n:
-        level = left.pop(0)  # the levels take turns
+        level = left.pop(0)
         tries = (sample_problem(task, [level], rng, held_out=True) for _ in range(1000))
         new = next((problem for problem in tries if task.key(problem) not in problems), None)
         if new:

@@ -76,8 +76,8 @@ def parse(argv=None):
 
 def chosen_assignment(options):
     if options.assignment:
-        if options.preset or options.equations:
-            fail("--assignment says it all: leave out --preset and --equations")
+        if options.preset or options.equations or options.hidden:
+            fail("--assignment says it all: leave out --preset, --equations and --hidden")
         try:
             return from_json(json.loads(options.assignment.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -100,7 +100,7 @@ def check(out, place):
     if not line.isdecimal():
         fail(f"{place!r} is not FILE:LINE, such as grpo.py:143")
     bug = bug_of(out)
-    right = file == bug.file and any(abs(int(line) - n) <= 1 for n in places(bug))
+    right = os.path.normpath(file) == bug.file and any(abs(int(line) - n) <= 1 for n in places(bug))
     print("yes, that is the place" if right else "no, that is not the place")
     raise SystemExit(0 if right else 1)
 

@@ -46,12 +46,15 @@ PYTHONDONTWRITEBYTECODE=1 OMP_NUM_THREADS=1 "${{PYTHON:-/opt/rlvr/bin/python}}" 
 AUTOGRADER = f'''\
 """Grades the student's checkout, which is the working directory, and writes result.json there.
 
-A failing grade exits 0. If the grader itself breaks, it exits otherwise and writes nothing.
+A failing grade exits 0. If the grader itself breaks, it exits otherwise and there is no
+result.json, not even one that the student has committed.
 """
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
@@ -73,12 +76,27 @@ def python():
     return str(found)
 
 
+def remove(path):
+    """Whatever it is: a file, a link, or a folder."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def main():
+    result = STUDENT / "result.json"
+    remove(result)
     options = ["--assignment", str(HERE / "assignment.json"), "--format", "classroom50"]
     command = [python(), "-m", "course", "grade", str(STUDENT), *options]
-    command += ["--out", str(STUDENT / "result.json")]
     quiet = dict(PYTHONDONTWRITEBYTECODE="1", OMP_NUM_THREADS="1")
-    ran = subprocess.run(command, cwd=HERE / "{HOUSE}", env=os.environ | quiet, check=False)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "result.json"
+        command += ["--out", str(made)]
+        ran = subprocess.run(command, cwd=HERE / "{HOUSE}", env=os.environ | quiet, check=False)
+        if made.exists():
+            remove(result)
+            shutil.copyfile(made, result)
     sys.exit(ran.returncode)
 
 

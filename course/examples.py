@@ -81,7 +81,8 @@ class Draw:
         rewards, lengths = self.rewards(), self.mask.sum(dim=-1)
         ended = torch.rand(2, 3, generator=self.generator) < 0.7
         kept = dict(rewards=rewards, ended=ended, lengths=lengths, max_tokens=6, mask=self.mask)
-        return SimpleNamespace(**kept, correct=rewards == 1, logp=self.tokens() - 2)
+        more = dict(prompts=self.mask, completions=self.mask)
+        return SimpleNamespace(**kept, **more, correct=rewards == 1, logp=self.tokens() - 2)
 
     def right_and_wrong(self):
         """What `preference_pairs` reads of a rollout of four problems."""
@@ -107,6 +108,17 @@ class Draw:
 def seeded_gpt(seed):
     return f"(torch.manual_seed({seed}), GPT(1, 16, 2, 32).double())[1]"
 
+
+# Not what the function has by default: it must use what it is given.
+ANOTHER_KL = "def another_kl(logp, logp_ref): return (logp - logp_ref) ** 2 / 3"
+ANOTHER_RATIO = "def another_ratio(logp, logp_old, mask): return torch.exp((logp - logp_old) / 2)"
+SCORER = "def scorer(prompts, completions, lengths): return lengths / 7"
+
+# The ratio of padding is read by nobody.
+WITHOUT_PADDING = """def without_padding(*args):
+    L_total, ratio, parts = ppo_loss(*args)
+    return L_total, torch.where(args[7] > 0, ratio, 0.0), parts
+"""
 
 AFTER_A_RESET = """def after_a_reset(old, new):
     reference, policy = torch.nn.Linear(2, 3, False), torch.nn.Linear(2, 3, False)
@@ -168,9 +180,9 @@ INPUTS = {
         lambda d: [d.tokens(), d.tokens(), d.weights(), d.tokens(), d.number(0.1, 0.5)], [0]),
     "PPO (12)": (lambda d: [d.tokens(6), d.weights()], [0]),
     "PPO (13)": (lambda d: [d.tokens(6), d.ids(6), d.mask], [0]),
-    "PPO (14)": (lambda d: d.loss(), [0, 1]),
+    "PPO (14)": (lambda d: d.loss(), [0, 1], lambda d: WITHOUT_PADDING),
     "BT": (lambda d: [3 * d.normal(7), 3 * d.normal(7)], [0, 1]),
-    "GRPO (3)": (lambda d: d.objective(), [0]),
+    "GRPO (3)": (lambda d: [*d.objective(), code(ANOTHER_KL), code(ANOTHER_RATIO)], [0]),
     "GRPO mean": (lambda d: [d.mask.double(), 6], []),
     "GRPO Â": (lambda d: [d.rewards()], []),
     "GRPO ρ": (lambda d: [d.tokens(), d.tokens(), d.mask], [0]),
@@ -190,14 +202,15 @@ INPUTS = {
                    d.number(0.1, 0.5)], []),
     "DAPO mean": (lambda d: [d.mask.double(), 6], []),
     "DAPO R_length": (
-        lambda d: [d.rollout(), d.number(0.1, 0.9), False, d.number(0.2, 0.6)], []),
+        lambda d: [d.rollout(), d.number(0.1, 0.9), d.rng.random() < 0.5, d.number(0.2, 0.6),
+                   d.rng.choice([None, code(SCORER)])], []),
     "DAPO filter": (
         lambda d: [d.sampled(), torch.rand(8, 3, generator=d.generator) < 0.95,
                    d.mask.repeat(4, 1, 1), d.rng.choice(["dapo", "dapo", "grpo"]), 4],
         [], lambda d: DRAWN_GROUPS),
     "KL k1": (lambda d: [d.tokens(), d.tokens()], [0]),
     "KL k2": (lambda d: [d.tokens(), d.tokens()], [0]),
-    "ProRL L": (lambda d: d.objective(), [0]),
+    "ProRL L": (lambda d: [*d.objective(), code(ANOTHER_KL), code(ANOTHER_RATIO)], [0]),
     "RLVR (2)": (
         lambda d: [20, torch.randint(0, 21, (5,), generator=d.generator), d.rng.randint(1, 20)],
         []),

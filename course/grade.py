@@ -6,10 +6,12 @@ The function is read (screen.py). Then it runs in a process of its own (sandbox.
 examples of a fresh seed, whose values stay here, and against the tests that EQUATIONS.md names.
 """
 
+import contextlib
 import importlib
 import json
 import secrets
 import shutil
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +21,7 @@ from pathlib import Path
 from course import replay, whole
 from course.examples import examples
 from course.items import ROOT
-from course.sandbox import run
+from course.sandbox import run, stop_all
 from course.screen import screen
 from course.stubs import Refused, graft
 
@@ -77,11 +79,13 @@ def submitted(folder, path):
     """The text of a submitted file. Refused if it is none."""
     root, file = Path(folder).resolve(), Path(folder) / path
     if not file.is_file() or not file.resolve().is_relative_to(root):
-        raise Refused(f"there is no file {path}")
+        elsewhere = any(Path(folder).rglob(Path(path).name))
+        more = f": a {Path(path).name} lies elsewhere, keep the folders" if elsewhere else ""
+        raise Refused(f"there is no file {path}{more}")
     if file.stat().st_size > LARGEST:
         raise Refused(f"{path} is larger than {LARGEST // 1000} kB")
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # some editors write the mark
     except UnicodeDecodeError:
         raise Refused(f"{path} is not UTF-8 text") from None
 
@@ -250,7 +254,8 @@ def run_whole(assignment, folder):
         if ended.code != 0:
             last = (ended.output.strip().splitlines() or ["it printed nothing"])[-1]
             return False, f"`python {script}` ended with code {ended.code}: {last[:300]}"
-        return whole.verdict(script, base, scratch / "run")
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result alone
+            return whole.verdict(script, base, scratch / "run")
 
 
 def grade(assignment, folder, seed=None):
@@ -259,7 +264,12 @@ def grade(assignment, folder, seed=None):
     seed = secrets.randbelow(1_000_000) + 1 if seed is None else seed
     with ThreadPoolExecutor(WORKERS) as pool:
         tasks = [pool.submit(grade_item, item, folder, seed) for item in assignment.items]
-        results = [task.result() for task in tasks]
+        try:
+            results = [task.result() for task in tasks]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop_all()
+            raise
     if assignment.whole:
         results.append(grade_whole(assignment, folder, results))
     for result in results:

@@ -125,8 +125,11 @@ python check.py                           # all functions; python check.py "{fir
 the value must be. The grader uses other inputs, and tests that are not here. An item marked
 *hidden* has no examples here.
 
-A solution needs torch, numpy, `math`, and what its file has already. The grader refuses functions
-that open files, import other things, define classes, or set attributes.
+A solution needs torch, numpy, `math`, and what its file has already. A helper is a function at the
+top level of the same file. The grader reads your functions before it runs them, which `check.py`
+does not. It refuses those that open files, import other things, define classes, set attributes, or
+use attributes that an equation does not need; it says which. A file that is no Python costs all its
+points. Hand in the whole folder, as it is.
 
 {symbols}
 
@@ -174,7 +177,9 @@ def section(item):
 
 def section_of_whole(assignment):
     script, options = whole.script_of(assignment.items)
-    command = " ".join(["python", *whole.arguments(script, options, "runs/base", "runs/mine")])
+    again = [] if script == "passk.py" else ["--overwrite"]
+    words = [*whole.arguments(script, options, "runs/base", "runs/mine"), *again]
+    command = " ".join(["python", *words])
     goal = {
         "reward_model.py": f"at least {whole.ORDERED} of the held-out pairs in the right order",
         "passk.py": "a curve that is the one of the samples it was made from",

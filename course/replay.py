@@ -74,14 +74,17 @@ def difference(must, found, where=""):
         return None
     if isinstance(must, list) and isinstance(found, list):
         if len(must) != len(found):
-            return f"{where or 'its value'} must have length {len(must)}, and has {len(found)}"
+            return f"{where} must have length {len(must)}, and has {len(found)}".strip()
         for i, pair in enumerate(zip(must, found)):  # noqa: B905
             if text := difference(*pair, f"{where}[{i}]"):
                 return text
         return None
     if same(must, found):
         return None
-    return f"{where or 'it'} must be {shown(must)}, and is {shown(found)}"
+    texts = shown(must), shown(found)
+    if texts[0] == texts[1]:  # they differ in the last digits
+        texts = repr(must), repr(found)
+    return f"{where} must be {texts[0]}, and is {texts[1]}".strip()
 
 
 def same(must, found):
@@ -89,7 +92,8 @@ def same(must, found):
     if isinstance(must, numbers) and isinstance(found, numbers):
         if math.isnan(must) or math.isnan(found):
             return math.isnan(must) and math.isnan(found)
-        return must == found or abs(must - found) <= ABSOLUTE + RELATIVE * abs(must)
+        near = math.isfinite(must) and abs(must - found) <= ABSOLUTE + RELATIVE * abs(must)
+        return must == found or near
     return must == found
 
 

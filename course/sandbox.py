@@ -3,10 +3,12 @@ nothing of it is left when it ends. The time is that of the processor, so a busy
 nobody; who sleeps instead is stopped after four times as long.
 
 If the grader is root, as on Gradescope, the process is nobody: it can write to its own scratch
-folder only, and it cannot read what belongs to root alone.
+folder only, and it cannot read what belongs to root alone. Where nobody may not run this Python,
+the process is root's, and a line says so.
 """
 
 import contextlib
+import ctypes
 import functools
 import os
 import resource
@@ -24,6 +26,8 @@ MOST_ANSWER = 8 * MEGABYTE  # of the grader's own channel
 MOST_OUTPUT = 64 * 1024  # of stdout and stderr, the rest is thrown away
 MOST_FILE = 64 * MEGABYTE
 MARK = "COURSE_PROCESS"  # in the environment of the process and of its children
+LIBC, PR_SET_PDEATHSIG = (ctypes.CDLL(None) if sys.platform == "linux" else None), 1
+RUNNING = {}  # {its mark: a process}
 
 
 class Ended(NamedTuple):
@@ -38,18 +42,22 @@ def drops_to_nobody():
     """Whether processes can be nobody's: the grader is root, and nobody may run this Python."""
     if os.geteuid() != 0:
         return False
-    try:
+    tried = None
+    with contextlib.suppress(OSError):
         tried = subprocess.run(
             [sys.executable, "-c", ""], user=NOBODY, group=NOBODY, extra_groups=[],
             cwd="/", env={"HOME": "/"}, capture_output=True, check=False,
         )  # fmt: skip
-    except OSError:
+    if tried is None or tried.returncode != 0:
+        print(f"submissions run as root: nobody may not run {sys.executable}", file=sys.stderr)
         return False
-    return tried.returncode == 0
+    return True
 
 
 def limited(seconds, memory):
     def limit():
+        if LIBC is not None:  # with a grader that is killed the process ends too
+            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         for what, most in (
             (resource.RLIMIT_AS, memory * MEGABYTE),
             (resource.RLIMIT_FSIZE, MOST_FILE),
@@ -89,6 +97,7 @@ def run(arguments, folder, scratch, seconds, memory=4096, given=b"", more=None):
         stderr=subprocess.STDOUT, start_new_session=True, pass_fds=[theirs],
         env=environment(scratch, mark, more or {}), preexec_fn=limited(seconds, memory), **who,
     )  # fmt: skip
+    RUNNING[mark] = process
     os.close(theirs)
     answer, output = bytearray(), bytearray()
     readers = [
@@ -108,6 +117,7 @@ def run(arguments, folder, scratch, seconds, memory=4096, given=b"", more=None):
         timed_out = True
     finally:
         stop(process, mark)
+        del RUNNING[mark]
     for reader in readers:
         reader.join(5)
     os.close(ours)
@@ -137,6 +147,12 @@ def stop(process, mark):
         for pid in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def stop_all():
+    """Stop all processes, so that the threads that wait for them end."""
+    for mark, process in list(RUNNING.items()):
+        stop(process, mark)
 
 
 def marked(mark):

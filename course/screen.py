@@ -63,9 +63,13 @@ TYPES += (str, list, dict, set, tuple, int, float, collections.Counter, collecti
 PLAIN = {
     "_asdict", "_replace", "copy", "deepcopy", "device", "dtype", "e", "enable_grad", "finfo",
     "functional", "Generator", "iinfo", "inf", "is_tensor", "linalg", "nan", "newaxis", "nn",
-    "no_grad", "pi", "special", "Tensor",
+    "no_grad", "pi", "special", "Tensor", "eps", "tiny", "inference_mode", "vmap",
+    "buffers", "eval", "named_parameters", "param_groups", "parameters", "zero_grad",  # of models
+    "GELU", "LogSigmoid", "LogSoftmax", "ReLU", "Sigmoid", "Softmax", "Softplus", "Tanh",  # of nn
+    "Bernoulli", "Categorical", "distributions", "entropy", "log_prob", "logits", "probs",
     *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype)),
 }  # fmt: skip
+TABLES = (dict, list, set, tuple)  # they may hold a solution, and they can be changed
 ATTRIBUTES = public([*MODULES, *TENSORS, *TYPES]) | PLAIN
 
 
@@ -77,7 +81,8 @@ def screen(graft, name, module, reference):
     attributes = ATTRIBUTES | fields(module)
     attributes |= {node.attr for node in ast.walk(needed) if isinstance(node, ast.Attribute)}
     attributes = {one for one in attributes - FORBIDDEN if one[0] != "_"} | PLAIN
-    names = {one for one, value in vars(module).items() if harmless(value, set())}
+    names = {one for one, value in vars(module).items()
+             if harmless(value, set()) and not isinstance(value, TABLES)}  # fmt: skip
     names |= used_names(needed)
     for part in graft.parts:
         try:
@@ -117,7 +122,7 @@ def fault(node, attributes, free, bad):
         return f"imports {wrong[0]} from {node.module or '.'}" if wrong else None
     if isinstance(node, ast.ClassDef):
         return "defines a class"
-    if isinstance(node, (ast.Global, ast.Nonlocal)):
+    if isinstance(node, ast.Global):
         return "changes a name outside of itself"
     if isinstance(node, ast.MatchClass) and not attributes.issuperset(node.kwd_attrs):
         return f"uses .{node.kwd_attrs[0]}"

@@ -118,11 +118,14 @@ def graft(reference, submitted, path, name):
     if function.col_offset != place.col_offset:
         raise Refused(f"{name} in {path} is indented otherwise than in the copy that you got")
     known = set().union(*map(bound_names, ours.body))
-    added = {n: node for node in theirs.body for n in bound_names(node) - known}
-    parts, wanted = [function], used_names(function)
-    while new := [n for n in added if n in wanted and added[n] not in parts]:
-        parts.append(added[new[0]])
-        wanted |= used_names(added[new[0]])
+    added, taken = {n: node for node in theirs.body for n in bound_names(node) - known}, set()
+    parts, names = [function], list(used_names(function))
+    while names:
+        node = added.get(names.pop())
+        if node and id(node) not in taken:
+            taken.add(id(node))
+            parts.append(node)
+            names += used_names(node)
     lines, student = reference.splitlines(), submitted.split("\n")  # as the parser counts them
     start, end = first_line(place) - 1, place.end_lineno
     top = next(first_line(n) - 1 for n in ours.body if n.lineno <= place.lineno <= n.end_lineno)

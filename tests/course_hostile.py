@@ -25,6 +25,8 @@ REFUSED = {
     "patches pytest": "import pytest\n    pytest.approx = print",
     "patches another function": "global gae\n    gae = print",
     "patches a table": "TASKS['countdown'] = None",
+    "clears a table": "t = TASKS\n    t.clear()",
+    "patches from within": "def inner():\n        global gae\n        gae = print\n    inner()",
     "reaches a frame": "return (x for x in ()).gi_frame.f_back.f_globals",
     "reaches all classes": "return ().__class__.__base__.__subclasses__()",
     "returns a tensor of its own kind":

@@ -54,10 +54,15 @@ def test_classroom_50_from_end_to_end(tmp_path, broken):
     bundle(ONE, tmp_path / "config", "classroom50")
     student = submission(tmp_path / "student", RIGHT)
     here = os.environ | {"PYTHON": sys.executable} | {name: name.lower() for name in VARIABLES}
+    victim = tmp_path / "victim"
+    victim.write_text("as it was")
+    (student / "result.json.tmp").symlink_to(victim)
+    (student / "result.json").write_text('{"score": 99}')  # committed by the student
     if broken:
         del here["COMMIT_URL"]
     command = [sys.executable, tmp_path / "config" / "autograder.py"]
     ran = subprocess.run(command, cwd=student, env=here, capture_output=True, check=False)
+    assert victim.read_text() == "as it was"
     if broken:
         assert ran.returncode != 0 and not (student / "result.json").exists()
         return
@@ -67,4 +72,6 @@ def test_classroom_50_from_end_to_end(tmp_path, broken):
     assert result["tests"] == [
         {"test-name": "RLVR ΔSE", "passed": True, "score": 2, "max-score": 2, "output": ""}
     ]
-    assert sorted(path.name for path in student.iterdir()) == ["extras", "result.json"]
+    assert not (student / "result.json").is_symlink()
+    left = sorted(path.name for path in student.iterdir())
+    assert left == ["extras", "result.json", "result.json.tmp"]

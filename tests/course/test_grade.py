@@ -35,6 +35,30 @@ def test_a_right_answer_in_other_words_gets_the_points(folder):
     assert (result.status, result.score, result.messages) == ("passed", 3, [])
 
 
+def test_the_mark_of_some_editors_costs_nothing(folder):
+    submitted = folder("return values.add(advantage)")
+    (submitted / "ppo.py").write_bytes(b"\xef\xbb\xbf" + (submitted / "ppo.py").read_bytes())
+    assert grade.grafted(ITEM, submitted).source.startswith('"""')
+
+
+@pytest.mark.parametrize(
+    ("tag", "old", "new"),
+    [
+        ("GRPO (3)", "rho = ratio(", "rho = token_ratio("),
+        ("ProRL L", "rho = ratio(", "rho = token_ratio("),
+        ("ProRL L", "beta * kl(", "beta * kl_k3("),
+        ("DAPO R_length", "if scorer is not None:", "if False:"),
+        ("DAPO R_length", "elif all_or_nothing:", "elif False:"),
+    ],
+)
+def test_an_argument_that_is_not_used_is_seen_in_the_examples(tag, old, new, tmp_path):
+    item = item_of(tag)
+    source = (ROOT / item.path).read_text()
+    assert source.count(old) == 1
+    (tmp_path / item.path).write_text(source.replace(old, new))
+    assert grade_item(item, tmp_path, seed=5).messages[0].startswith("of the inputs of example")
+
+
 def test_a_wrong_answer_is_told_the_property_and_the_value(folder):
     result = grade_item(ITEM, folder("return advantage - values"), seed=5)
     assert (result.status, result.score) == ("failed", 0)

@@ -105,7 +105,7 @@ def test_examples_depend_on_the_seed_alone():
     one, other = examples(item, 3)[0], examples(item, 4)[0]
     assert judge(one, {"value": one["value"], "gradients": one["gradients"]}) is None
     text = judge(one, {"value": other["value"], "gradients": other["gradients"]})
-    assert text.startswith("of the inputs of example 1, the value it must be ")
+    assert text.startswith("of the inputs of example 1, the value must be ")
 
 
 def test_presets_and_inputs_name_equations_that_there_are():

@@ -1,11 +1,17 @@
 """A process that is not trusted: bounded, and gone when it ends."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from course import sandbox
+from course.items import ROOT
 from course.sandbox import MARK, MOST_OUTPUT, marked, run
 
 
@@ -63,6 +69,41 @@ def test_a_child_that_holds_the_output_does_not_hold_the_grader(ran):
     started = time.monotonic()
     ran("import os, time\nif os.fork() == 0:\n    os.setsid()\n    time.sleep(1000)")
     assert time.monotonic() - started < 500
+
+
+def test_what_runs_can_be_stopped(ran):
+    """As Ctrl-C does."""
+    with ThreadPoolExecutor(1) as pool:
+        task = pool.submit(ran, "import time; time.sleep(1000)", 250)
+        while not sandbox.RUNNING:
+            time.sleep(0.05)
+        sandbox.stop_all()
+        assert task.result().code == -signal.SIGKILL
+    assert not sandbox.RUNNING
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has this")
+def test_with_a_grader_that_is_killed_the_process_ends(tmp_path):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+    grader = (
+        "import sys; from pathlib import Path; from course import sandbox\n"
+        "sandbox.drain = lambda number, *_: print(__import__('os').read(number, 99), flush=True)\n"
+        f"sandbox.run(['-c', {code!r}], Path('/'), Path({str(tmp_path / 'scratch')!r}), 250)"
+    )
+    command = [sys.executable, "-c", grader]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    with process.stdout:
+        pid = int("".join(c for c in process.stdout.readline() if c.isdecimal()))
+        process.kill()
+        process.wait()
+    for _ in range(200):
+        if (
+            not Path(f"/proc/{pid}").exists()
+            or "(zombie)" in Path(f"/proc/{pid}/status").read_text()
+        ):
+            return
+        time.sleep(0.05)
+    raise AssertionError("it is still running")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")

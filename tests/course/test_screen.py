@@ -50,11 +50,25 @@ def test_the_reference_is_not_refused():
         "try:\n        return advantage + values\n    except ValueError as e:\n        raise e",
         "with torch.no_grad():\n        return advantage.double().to(torch.float64) + values",
         "return torch.einsum('bgt->bgt', advantage) + td_error(values, values, 1)",
+        "n = 0\n    def more():\n        nonlocal n\n        n += 1\n    return advantage + values",
+        "for p in values.parameters():\n        p.data.copy_(p)\n    return values",
+        "return advantage + values + torch.finfo(values.dtype).eps * torch.nn.LogSigmoid()(values)",
         "match values.dim():\n        case 3:\n            return advantage + values",
     ],
 )
 def test_an_honest_solution_is_not_refused(body):
     screened(body)
+
+
+def test_a_table_that_holds_the_solution_is_refused(tmp_path):
+    source = (ROOT / "prorl.py").read_text()
+    start = source.index("    rho = ratio(logp, logp_old, weights > 0)")
+    end = source.index("return weighted_sum(surrogate - kl_term, weights)  # ProRL L")
+    for place in ("ALGORITHMS['grpo'][-1]", "PRORL[-1]"):
+        call = f"    return {place}(logp, logp_old)  #"
+        (tmp_path / "prorl.py").write_text(source[:start] + call + source[end:])
+        with pytest.raises(Refused, match=f"uses {place.split('[')[0]}, which"):
+            grafted(item_of("ProRL L"), tmp_path)
 
 
 def test_what_is_no_python_in_a_function_is_refused():

@@ -62,6 +62,13 @@ def test_the_header_loses_the_lines_of_an_equation_and_those_below_it():
     assert text.count("(2)  is yours to write") == 2
 
 
+def test_a_graft_takes_thousands_of_helpers():
+    """The grader has no limit of time for this."""
+    helpers = "".join(f"def h{i}():\n    return h{i + 1}()\n" for i in range(5000))
+    one = graft("def f():\n    return 1\n", f"{helpers}def f():\n    return h0()\n", "x.py", "f")
+    assert len(one.parts) == 5001
+
+
 def test_a_graft_takes_one_function_and_what_it_needs():
     student = SOURCE.replace("y = FACTOR * x", "y = plus(x, x) + 0 * THREE").replace("/ 2", "/ 0")
     student += "\n\nTHREE = 3\n\n\ndef plus(a, b):\n    return a + b\n\n\nraise SystemExit\n"
