@@ -61,6 +61,7 @@ def parse(argv=None):
     one.add_argument("--seed", type=int, default=0, help="which bug")
     one.add_argument("--name", help="the name of a bug of the zoo")
     one.add_argument("--level", type=int, choices=(1, 2, 3), help="1 is the easiest")
+    one.add_argument("--file", help="a file that it is in, such as grpo.py")
     one.add_argument("--check", metavar="FILE:LINE", help="is this the place?")
     one.add_argument("--hint", action="store_true", help="where to look")
     one.add_argument("--solve", action="store_true", help="the place, and why it is wrong")
@@ -111,7 +112,7 @@ def run_bug(options):
     elif options.solve:
         bugs.solve(options.out)
     else:
-        bugs.plant(options.out, options.seed, options.name, options.level)
+        bugs.plant(options.out, options.seed, options.name, options.level, options.file)
 
 
 def main(argv=None):

@@ -46,12 +46,15 @@ python -m course bug {out} --solve                # the place, and why it is wro
 """
 
 
-def plant(out, seed, name, level):
+def plant(out, seed, name, level, file):
     """A working copy with one bug. The copy does not say which one."""
     bugs = all_bugs()
     if name is not None and name not in bugs:
         fail(f"there is no bug {name!r} in the zoo: choose from {', '.join(bugs)}")
-    some = [bug for bug in bugs.values() if level in (None, bug.level)]
+    some = [b for b in bugs.values() if level in (None, b.level) and file in (None, b.file)]
+    if not some:
+        files = ", ".join(sorted({b.file for b in bugs.values() if level in (None, b.level)}))
+        fail(f"there is no such bug in {file}: choose from {files}")
     bug = bugs[name] if name else random.Random(seed).choice(some)
     new_folder(out)
     files = [path.name for path in ROOT.glob("*.py")]

@@ -125,7 +125,7 @@ AFTER_A_RESET = """def after_a_reset(old, new):
     optimizer = torch.optim.AdamW(policy.parameters())
     policy(torch.ones(2)).sum().backward()
     optimizer.step()
-    reference.weight.data, policy.weight.data = old, new.clone()
+    reference.weight.data, policy.weight.data = old.clone(), new.clone()
     reset_reference(reference, policy, optimizer, False)
     policy.weight.data.zero_()
     return reference.weight.data, len(optimizer.state)

@@ -52,7 +52,11 @@ def call(example):
     args = [decode(value, module) for value in example["args"]]
     for i in example["grad"]:
         args[i].requires_grad_()
+    before = {i: x.detach().clone() for i, x in enumerate(args) if isinstance(x, torch.Tensor)}
     value = function(*args)
+    for i, x in before.items():
+        if not torch.allclose(args[i].detach(), x, rtol=0, atol=0, equal_nan=True):
+            raise AssertionError(f"it must not change its arguments, and changes argument {i + 1}")
     first, gradients = value[0] if isinstance(value, tuple) else value, []
     if example["grad"]:
         if not isinstance(first, torch.Tensor) or not first.requires_grad:

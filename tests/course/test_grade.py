@@ -68,6 +68,11 @@ def test_a_wrong_answer_is_told_the_property_and_the_value(folder):
     assert properties[0].startswith("lambda one gives monte carlo and lambda zero the td error")
 
 
+def test_who_changes_an_argument_is_told(folder):
+    result = grade_item(ITEM, folder("return advantage.add_(values)"), seed=5)
+    assert result.messages[0] == "it must not change its arguments, and changes argument 1"
+
+
 def test_what_hangs_is_stopped(folder, monkeypatch):
     monkeypatch.setattr(grade, "SECONDS", 5)
     result = grade_item(ITEM, folder(HANGS), seed=5)

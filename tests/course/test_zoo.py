@@ -105,6 +105,9 @@ def test_a_seed_decides_the_bug_and_a_level_is_kept(tmp_path, capsys):
         said.append(bugs.bug_of(tmp_path / str(i)).name)
         shutil.rmtree(tmp_path / str(i))
     assert said[0] == said[1] and all(BUGS[name].level == 1 for name in said)
+    main(["bug", str(tmp_path / "ppo"), "--seed", "3", "--file", "ppo.py", "--level", "2"])
+    bug = BUGS[bugs.bug_of(tmp_path / "ppo").name]
+    assert (bug.file, bug.level) == ("ppo.py", 2)
 
 
 def test_impossible_wishes_are_refused_in_one_line(tmp_path, capsys):
@@ -113,6 +116,7 @@ def test_impossible_wishes_are_refused_in_one_line(tmp_path, capsys):
     for argv, says in (
         (["bug", out, "--name", "none"], "no bug 'none'"),
         (["bug", out, "--level", "4"], "invalid choice"),
+        (["bug", out, "--file", "x.py"], "no such bug in x.py: choose from extras/"),
         (["bug", str(tmp_path)], "is not empty"),
         (["bug", out, "--hint"], "no folder that"),
         (["zoo", "none"], "no bug 'none'"),
