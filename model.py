@@ -107,8 +107,7 @@ class GPT(nn.Module):
         return torch.arange(L, device=self.head.weight.device)
 
     def transform(self, tokens, position, visible, cache=None):
-        """The outputs after each token. tokens (n, t) -> (n, t, V). They follow the
-        texts in the cache, if there is one.
+        """Outputs after each token: tokens (n, t), which continue the cached texts -> (n, t, V)
 
         position: of each token in its text, (t,) or (n, t). visible: the tokens that each attends
         to, (t, L) or (n, 1, t, L); None for all.

@@ -121,9 +121,8 @@ class Pairs:
 
 
 def preference_pairs(batch):
-    """Pairs of a correct and a wrong completion of one problem, the first with the first and so on.
-    A completion is in at most one pair, and one that did not end is in none. -> problems (n,),
-    completions (n, 2)
+    """Pairs of a correct and a wrong completion of one problem, in their order. A completion is in
+    at most one pair, and one that did not end is in none. -> problems (n,), completions (n, 2)
     """
     correct, ended = batch.correct.cpu(), batch.ended.cpu()  # (B, G)
     problems, pairs = [], []
