@@ -112,7 +112,12 @@ def seeded_gpt(seed):
 # Not what the function has by default: it must use what it is given.
 ANOTHER_KL = "def another_kl(logp, logp_ref): return (logp - logp_ref) ** 2 / 3"
 ANOTHER_RATIO = "def another_ratio(logp, logp_old, mask): return torch.exp((logp - logp_old) / 2)"
-SCORER = "def scorer(prompts, completions, lengths): return lengths / 7"
+EACH_REWARD = """def each_reward(batch, penalty, overlong):
+    plain = training_reward(batch, penalty, False, overlong)
+    all_or_nothing = training_reward(batch, penalty, True, overlong)
+    scorer = lambda prompts, completions, lengths: lengths / 7
+    return plain, all_or_nothing, training_reward(batch, penalty, False, overlong, scorer)
+"""
 
 # The ratio of padding is read by nobody.
 WITHOUT_PADDING = """def without_padding(*args):
@@ -202,8 +207,8 @@ INPUTS = {
                    d.number(0.1, 0.5)], []),
     "DAPO mean": (lambda d: [d.mask.double(), 6], []),
     "DAPO R_length": (
-        lambda d: [d.rollout(), d.number(0.1, 0.9), d.rng.random() < 0.5, d.number(0.2, 0.6),
-                   d.rng.choice([None, code(SCORER)])], []),
+        lambda d: [d.rollout(), d.number(0.1, 0.9), d.number(0.2, 0.6)], [],
+        lambda d: EACH_REWARD),
     "DAPO filter": (
         lambda d: [d.sampled(), torch.rand(8, 3, generator=d.generator) < 0.95,
                    d.mask.repeat(4, 1, 1), d.rng.choice(["dapo", "dapo", "grpo"]), 4],

@@ -79,8 +79,8 @@ def submitted(folder, path):
     """The text of a submitted file. Refused if it is none."""
     root, file = Path(folder).resolve(), Path(folder) / path
     if not file.is_file() or not file.resolve().is_relative_to(root):
-        elsewhere = any(Path(folder).rglob(Path(path).name))
-        more = f": a {Path(path).name} lies elsewhere, keep the folders" if elsewhere else ""
+        elsewhere = any(one != file for one in Path(folder).rglob(file.name))
+        more = f": a {file.name} lies elsewhere, keep the folders" if elsewhere else ""
         raise Refused(f"there is no file {path}{more}")
     if file.stat().st_size > LARGEST:
         raise Refused(f"{path} is larger than {LARGEST // 1000} kB")

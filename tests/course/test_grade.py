@@ -113,7 +113,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(Refused, match=r"there is no file ppo\.py"):
         submitted(root, "ppo.py")
     (root / "ppo.py").symlink_to(tmp_path / "secret.py")
-    with pytest.raises(Refused, match=r"there is no file ppo\.py"):
+    with pytest.raises(Refused, match=r"there is no file ppo\.py$"):
         submitted(root, "ppo.py")
     (root / "grpo.py").write_bytes(b"\xff\xfe")
     with pytest.raises(Refused, match="not UTF-8"):
@@ -121,6 +121,9 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     (root / "big.py").write_text("#" * 1_100_000)
     with pytest.raises(Refused, match="larger than 1000 kB"):
         submitted(root, "big.py")
+    (root / "flat.py").write_text("")
+    with pytest.raises(Refused, match=r"no file support/flat\.py: a flat\.py lies elsewhere"):
+        submitted(root, "support/flat.py")
     (root / "folder.py").mkdir()
     with pytest.raises(Refused, match="there is no file"):
         submitted(root, "folder.py")
