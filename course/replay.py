@@ -55,7 +55,7 @@ def call(example):
     before = {i: x.detach().clone() for i, x in enumerate(args) if isinstance(x, torch.Tensor)}
     value = function(*args)
     for i, x in before.items():
-        if not torch.allclose(args[i].detach(), x, rtol=0, atol=0, equal_nan=True):
+        if not torch.equal(args[i], x):
             raise AssertionError(f"it must not change its arguments, and changes argument {i + 1}")
     first, gradients = value[0] if isinstance(value, tuple) else value, []
     if example["grad"]:

@@ -83,12 +83,12 @@ def parse(cls, argv=None):
 
 
 def saved_settings(cls, directory):
-    """The settings that a run was started with, and would be continued with."""
+    """The settings that a run was started with, without what belongs to that command alone."""
     checkpoint = load_checkpoint(directory)
     if checkpoint["script"] != cls.script:
         fail(f"{directory} is a run of {checkpoint['script']}, not of {cls.script}")
-    own = {"run": str(directory), "resume": False, "overwrite": False}
-    return cls(**checkpoint["config"] | own)
+    now = {"run": str(directory), "resume": False, "overwrite": False}
+    return cls(**checkpoint["config"] | now)
 
 
 def checkpoint_to_resume(settings, *sources, needed=()):
