@@ -111,6 +111,8 @@ class Settings(RunSettings):
             raise ValueError(f"--beta {self.beta:g}: {self.algorithm} has no KL")
         if algorithm.at_k and self.k > self.group:
             raise ValueError(f"--k {self.k} is more than the {self.group} completions of a group")
+        if self.k != Settings.k and not algorithm.at_k:
+            raise ValueError(f"--k {self.k}: only --algorithm pass@k has a k")
         if algorithm.binary and self.unended_penalty:
             raise ValueError(f"--unended-penalty: {self.algorithm} has only the rewards 0 and 1")
         check_minibatches(self)
@@ -532,21 +534,19 @@ def train(settings):
         if algorithm.greedy:
             greedy_batch = sample_completions(policy, task, batch.problems, 1, temperature=0)
             greedy = shaped_rewards(greedy_batch, algorithm, settings)[:, 0]
-        rollout_s = clock()
+        clock("rollout")
         metrics = policy_step(
             policy, reference, optimizer, batch, rewards, algorithm, settings, greedy
         )
         metrics |= sampled
-        update_s = clock()
+        clock("update")
 
         metrics["held_out_pass_at_1"] = None
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             metrics["held_out_pass_at_1"] = pass_at_1(policy, task, test)
             run.write_samples(sample_lines(step, batch))
             clock()
-        tokens = batch.mask.sum().item()
-        metrics["rollout_tokens_per_s"] = tokens / rollout_s
-        metrics["update_tokens_per_s"] = tokens / update_s
+        metrics |= clock.tokens_per_s(batch.mask.sum().item())
         run.log(step, ("reward", "kl_k3", "entropy", "length"), **metrics)
     print(f"held-out pass@1 {pass_at_1(policy, task, test):.3f}; the model is in {settings.run}")
 

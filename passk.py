@@ -26,7 +26,7 @@ from support.outcomes import breadth, read_outcomes
 from support.plots import draw_panels, title_of, try_to_draw, write_curves
 from support.run import bar_options, pick_device, run_names
 from support.seeds import generator_for
-from support.settings import DeviceSettings, from_command_line, option
+from support.settings import DeviceSettings, flag, from_command_line, option
 
 import numpy as np
 from tqdm import tqdm
@@ -56,12 +56,17 @@ class Settings(DeviceSettings):
     out: str = option("results/passk", "directory to write to")
 
     def settle(self):
-        if self.read and self.runs != RUNS:
-            raise ValueError("--read samples no runs: leave out one of the two")
-        self.samples = self.samples or (None if self.read else N)
-        self.level = check_levels(self.task, self.level, "test_levels")
         if 0 < self.temperature < 0.01:
             raise ValueError("--temperature: 0 is greedy, any other must be at least 0.01")
+        if not self.read:
+            self.samples = self.samples or N
+            self.level = check_levels(self.task, self.level, "test_levels")
+            return
+        if self.runs != RUNS:
+            raise ValueError("--read samples no runs: leave out one of the two")
+        for name in ("task", "level", "problems", "temperature", "top_p"):
+            if getattr(self, name) != getattr(Settings, name):
+                raise ValueError(f"--read samples nothing: leave out {flag(name)}")
 
 
 # --------------------------------------------------------------------------------------------------

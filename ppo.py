@@ -133,6 +133,8 @@ class Settings(RunSettings):
         self.base = self.base or pretrain.default_base({self.task: self.level})
         if self.kl_target is not None and self.beta == 0:
             raise ValueError("--kl-target multiplies --beta by factors, and --beta 0 stays 0")
+        if self.reward_model != Settings.reward_model and self.reward != "model":
+            raise ValueError(f"--reward-model {self.reward_model}: it goes with --reward model")
         if self.critic is not None and self.reward == "model":
             raise ValueError(
                 "--critic has learnt the verifier's reward: it does not fit --reward model"
@@ -449,7 +451,7 @@ def train(settings):
     for step in run.steps():
         problems = [sample_problem(task, levels, run.rng) for _ in range(settings.problems)]
         batch = sample_completions(policy, task, problems, settings.group, settings.temperature)
-        rollout_s = clock()
+        clock("rollout")
         score = training_reward(
             batch, settings.unended_penalty, settings.all_or_nothing, scorer=scorer
         )
@@ -458,16 +460,14 @@ def train(settings):
             policy, critic, reference, optimizer, batch, score, beta, settings, corpus
         )
         control.update(metrics["kl_sequence"])
-        update_s = clock()
+        clock("update")
 
         metrics["held_out_pass_at_1"] = None
         if (step + 1) % settings.eval_every == 0 or step + 1 == settings.steps:
             metrics["held_out_pass_at_1"] = pass_at_1(policy, task, test)
             run.write_samples(sample_lines(step, batch))
             clock()
-        tokens = batch.mask.sum().item()
-        metrics["rollout_tokens_per_s"] = tokens / rollout_s
-        metrics["update_tokens_per_s"] = tokens / update_s
+        metrics |= clock.tokens_per_s(batch.mask.sum().item())
         run.log(
             step, ("reward", "score", "kl_sequence", "entropy", "explained_variance"), **metrics
         )

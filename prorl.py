@@ -206,9 +206,10 @@ def train(settings):
         batch, rewards, sampled = sample_groups(
             policy, task, stage.levels[task.name], run.rng, PRORL, settings, max_tokens
         )
-        rollout_s, before = clock(), [p.detach().clone() for p in policy.parameters()]
+        clock("rollout")
+        before = [p.detach().clone() for p in policy.parameters()]
         metrics = policy_step(policy, reference, optimizer, batch, rewards, PRORL, settings)
-        update_s = clock()
+        clock("update")
 
         # 2. Every `eval_every` steps: validate, then start the next stage or reset the reference.
         validation, of_stage, event = None, None, ""
@@ -220,7 +221,6 @@ def train(settings):
             reset_reference(reference, policy, optimizer, settings.keep_optimizer)
             run.save_soon()
 
-        tokens = batch.mask.sum().item()
         metrics |= sampled | {
             "task": task.name,
             "stage": number,
@@ -229,8 +229,7 @@ def train(settings):
             "update_norm": distance(policy, before),
             "validation": validation,
             "validation_of_stage": of_stage,
-            "rollout_tokens_per_s": tokens / rollout_s,
-            "update_tokens_per_s": tokens / update_s,
+            **clock.tokens_per_s(batch.mask.sum().item()),
         }
         clock()
         shown = ("stage", "resets", "reward", "validation", "kl_k3", "entropy", "length")

@@ -285,14 +285,8 @@ def trained_scorer(settings, device):
         run=settings.reward_model,
     )
     ensure(train, new, "reward model", "3 minutes on two CPU cores")
-    model, _ = load_model(
-        settings.reward_model,
-        [settings.task],
-        device,
-        settings.dtype,
-        build=RewardModel,
-        scalar_head=True,
-    )
+    of_run = (settings.reward_model, [settings.task], device, settings.dtype)
+    model, _ = load_model(*of_run, build=RewardModel, scalar_head=True)
     return model.requires_grad_(False)
 
 

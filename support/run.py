@@ -459,15 +459,23 @@ class Run:
 
 
 class Timer:
-    """Seconds since the last call, the accelerator's work included."""
+    """Seconds since the last call, the accelerator's work included. Those of a named part of the
+    step are kept for `tokens_per_s`.
+    """
 
     def __init__(self, device):
-        self.device = device
+        self.device, self.seconds = device, {}
         self()
 
-    def __call__(self):
+    def __call__(self, part=None):
         if self.device.type != "cpu":
             torch.accelerator.synchronize()
         now = time.perf_counter()
         elapsed, self.last = now - getattr(self, "last", now), now
+        if part:
+            self.seconds[part] = elapsed
         return elapsed
+
+    def tokens_per_s(self, tokens):
+        """{"rollout_tokens_per_s": …, …}, for each part that was named."""
+        return {f"{part}_tokens_per_s": tokens / s for part, s in self.seconds.items()}

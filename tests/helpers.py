@@ -140,6 +140,12 @@ def another_value(one):
     return values, [*([] if about["positional"] else [name]), *words(listed(values))]
 
 
+def goes_with(cls, one):
+    """The settings without which another value of this one is refused."""
+    needed = {"k": {"algorithm": "pass@k"}, "reward_model": {"reward": "model"}}.get(one.name, {})
+    return {name: value for name, value in needed.items() if hasattr(cls, name)}
+
+
 # --------------------------------------------------------------------------------------------------
 # Runs in a process of their own
 

@@ -252,9 +252,7 @@ class Lab:
 
     def needed(self, script):
         """The settings that name other runs."""
-        if script == "ppo.py":
-            return dict(base=self.path("base"), reward_model=self.path("no reward model"))
-        if script in ("grpo.py", "prorl.py", "reward_model.py", "extras.critic"):
+        if script in ("grpo.py", "ppo.py", "prorl.py", "reward_model.py", "extras.critic"):
             return dict(base=self.path("base"))
         if script in ("extras.exchange", "extras.multiturn"):  # the base has room for two attempts
             return dict(base=self.path("base"))

@@ -52,7 +52,8 @@ CLOSE = dict(rtol=1e-6, atol=1e-8)  # for a whole step: the weights of its token
 
 def options(algorithm="grpo", **changes):
     """The settings of a step on `toy_rollout`."""
-    usual = dict(problems=4, group=G, k=2, temperature=0.8, eps_low=0.1, eps_high=0.25)
+    usual = dict(problems=4, group=G, temperature=0.8, eps_low=0.1, eps_high=0.25)
+    usual |= {"k": 2} if ALGORITHMS[algorithm].at_k else {}
     return grpo.Settings(algorithm=algorithm, **usual | changes)
 
 
@@ -177,6 +178,8 @@ def test_pass_at_1_training_is_grpo_to_the_last_bit(gradients):
 def test_what_an_advantage_of_0_and_1_cannot_take_is_refused():
     with pytest.raises(ValueError, match="--k 17 is more than the 16 completions"):
         grpo.Settings(algorithm="pass@k", k=17)
+    with pytest.raises(ValueError, match="--k 8: only --algorithm pass@k has a k"):
+        grpo.Settings(k=8)
     for name in ("maxrl", "pass@k"):
         with pytest.raises(ValueError, match=f"--unended-penalty: {name} has only"):
             grpo.Settings(algorithm=name, unended_penalty=0.5)

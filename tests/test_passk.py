@@ -269,6 +269,14 @@ def test_runs_and_files_together_are_refused(capsys, tmp_path):
     assert "leave out one" in line
 
 
+@pytest.mark.parametrize(
+    "option", ["--task carry", "--level 3", "--problems 9", "--temperature 0.6", "--top-p 0.9"]
+)
+def test_an_option_of_sampling_is_refused_where_nothing_is_sampled(capsys, tmp_path, option):
+    line = refused(capsys, passk.main, ["--read", tmp_path / "x.jsonl", *option.split()])
+    assert f"leave out {option.split()[0]}" in line
+
+
 def test_a_ground_truth_that_is_no_problem_is_named(capsys, tmp_path):
     row = {"problem": 1, "completion": "<answer>1</answer>", "ground_truth": '{"task": "chess"}'}
     (tmp_path / "x.jsonl").write_text(json.dumps(row))

@@ -42,6 +42,7 @@ from helpers import (
     check_resume,
     checkpoint,
     equal,
+    goes_with,
     metrics,
     modules_with_settings,
     refused,
@@ -360,7 +361,7 @@ def test_a_resumed_run_keeps_the_settings_that_it_was_started_with(script, tmp_p
             continue
         directory = tmp_path / str(number)
         value, argv = another_value(one)
-        saved_run(cls, directory, **{one.name: value})
+        saved_run(cls, directory, **{one.name: value} | goes_with(cls, one))
         same = ["--run", str(directory), "--resume"]
         for again in (same, [*same, *argv]):  # to give the same value again is no change
             assert getattr(parse(cls, again), one.name) == value
@@ -440,6 +441,7 @@ def test_no_script_overwrites_a_run_that_it_reads(
     shutil.copytree(learnt, tmp_path / "source")
     before = (tmp_path / "source" / "checkpoint.pt").read_bytes()
     options = ["--run", tmp_path / "source", flag(name), tmp_path / "source", "--overwrite"]
+    options += ["--reward", "model"] if name == "reward_model" else []
     line = refused(capsys, TRAINING[script].main, options)
     assert f"would overwrite {flag(name)}" in line
     assert (tmp_path / "source" / "checkpoint.pt").read_bytes() == before

@@ -19,7 +19,7 @@ from support.settings import (
 
 import pytest
 import torch
-from helpers import another_value, listed, modules_with_settings, refused, start, words
+from helpers import another_value, goes_with, listed, modules_with_settings, refused, start, words
 
 import grpo
 import passk
@@ -287,7 +287,9 @@ def changed(cls):
     for one in fields(cls):
         if one.name != "resume":  # that would read the run
             value, argv = another_value(one)
-            yield one, cls(**{one.name: value}), argv
+            more = goes_with(cls, one)
+            argv = words([*argv, *(word for name in more for word in (flag(name), more[name]))])
+            yield one, cls(**{one.name: value} | more), argv
 
 
 @EACH_SCRIPT
@@ -419,7 +421,7 @@ IMPOSSIBLE = {
         | --eps-high -0.1 | --beta -0.1 | --temperature 0 | --temperature 1e-39
         | --epochs 0 | --updates 1 | --minibatches 5 --problems 4 | --algorithm a2c
         | --algorithm prorl | --algorithm dapo --beta 0.1 | --level 4-3 | --keep-every 0
-        | --level 1-9999999999""",
+        | --level 1-9999999999 | --k 8""",
     prorl.main: f"""{RUNS.replace("| --task chess", "").replace("| --level 9 | --level x", "")}
         | --stages | --stages chess | --stages carry:1 | --stages carry:2@0 | --stages carry:2@37
         | --stages carry+carry | --stages carry:x | --patience 0 | --advance 2 | --min-gain -1
@@ -429,7 +431,7 @@ IMPOSSIBLE = {
         | --c-v -1 | --critic-lr 0 | --kl-target 0 | --value-eps 0 | --kl-target 1 --beta 0
         | --reward people | --reward model --critic runs/critic | --minibatches 5 --problems 4
         | --reward model --all-or-nothing | --explain | --critic-optimizer sgd
-        | --temperature 1e-39""",
+        | --temperature 1e-39 | --reward-model runs/other""",
     reward_model.main: f"""{RUNS} | --label-noise 0.6 | --label-noise -0.1 | --pairs 0
         | --temperature 0 | --temperature 1e-39""",
     passk.main: """ | none | none --problems 1 | none --top-p 0
