@@ -29,6 +29,7 @@ SECONDS, SECONDS_OF_WHOLE = 60, 120  # of the processor
 WORKERS = 2
 LARGEST = 1_000_000  # bytes of a submitted file
 FOLDERS = ("support", "extras", "tests", "tools")
+TODO = "not implemented yet"
 
 
 @dataclass
@@ -112,11 +113,11 @@ def grade_item(item, folder, seed):
     try:
         one = grafted(item, folder)
         if one.stub:
-            result.status, result.messages = "todo", ["not implemented yet"]
+            result.status, result.messages = "todo", [TODO]
         else:
             result.messages = faults(item, one, seed)
             result.status = "failed" if result.messages else "passed"
-            if result.messages and result.messages[0] == "not implemented yet":
+            if result.messages and result.messages[0] == TODO:
                 result.status = "todo"
     except Refused as refused:
         result.messages = [str(refused)]
@@ -192,9 +193,10 @@ def judge_tests(item, one, tests):
 
 def told(item, one, name, test):
     """A failed test as a sentence: the property, and the value seen."""
-    if test["error"] not in ("AssertionError", "Failed"):
-        return raised(item, one, test)
     words = name.split("::")[1].split("[")[0].removeprefix("test_").replace("_", " ")
+    if test["error"] not in ("AssertionError", "Failed"):
+        text = raised(item, one, test)
+        return text if text == TODO else f"{text} (the test: {words})"
     about = f" ({test['about']})" if test["about"] else ""
     return f"{words}{about}: {test['text']}" if test["text"] else words + about
 
@@ -202,7 +204,7 @@ def told(item, one, name, test):
 def raised(item, one, error):
     """An exception as a sentence, with the line of the student's file that it came from."""
     if error["error"] == "NotImplementedError":
-        return "not implemented yet"
+        return TODO
     end = one.first + one.parts[0].end_lineno - one.written
     lines = [n for file, n in error["places"] if file == item.path and one.first <= n <= end]
     where = f" in line {lines[-1] - one.first + one.written}" if lines else ""
@@ -223,7 +225,7 @@ def grade_whole(assignment, folder, results):
     missing = [one.name for one in results if one.status == "todo"]
     if missing:
         result.status = "todo"
-        result.messages = [f"not implemented yet: {', '.join(missing)}"]
+        result.messages = [f"{TODO}: {', '.join(missing)}"]
         return result
     try:
         enough, text = run_whole(assignment, folder)

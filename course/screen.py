@@ -16,6 +16,7 @@ import itertools
 import math
 import operator
 import random
+import re
 import statistics
 from symtable import symtable
 from types import CodeType, FunctionType, ModuleType
@@ -28,7 +29,7 @@ from course.stubs import Refused, find, used_names
 
 IMPORTS = {
     "collections", "copy", "fractions", "functools", "itertools", "math", "numpy", "operator",
-    "random", "statistics", "torch", "torch.linalg", "torch.nn", "torch.nn.functional",
+    "random", "re", "statistics", "torch", "torch.linalg", "torch.nn", "torch.nn.functional",
     "torch.special",
 }  # fmt: skip
 BUILTINS = {
@@ -55,11 +56,23 @@ def public(things):
             if not isinstance(getattr(thing, name, None), ModuleType)}  # fmt: skip
 
 
-MODULES = (collections, fractions, functools, itertools, math, np, operator, random, statistics)
+MODULES = (collections, fractions, functools, itertools, math, np, operator, random, re, statistics)
 TENSORS = (torch._C._VariableFunctions, torch.Tensor, torch.functional, torch.nn.functional)
 TENSORS += (torch.special, torch.linalg)
 TYPES = (np.ndarray, torch.Size, torch.Generator, random.Random, fractions.Fraction)
-TYPES += (str, list, dict, set, tuple, int, float, collections.Counter, collections.deque)
+TYPES += (
+    re.Pattern,
+    re.Match,
+    str,
+    list,
+    dict,
+    set,
+    tuple,
+    int,
+    float,
+    collections.Counter,
+    collections.deque,
+)
 PLAIN = {
     "_asdict", "_replace", "copy", "deepcopy", "device", "dtype", "e", "enable_grad", "finfo",
     "functional", "Generator", "iinfo", "inf", "is_tensor", "linalg", "nan", "newaxis", "nn",

@@ -145,6 +145,10 @@ def test_every_test_of_an_item_must_have_passed():
     wrong |= dict(about="A doc", places=[])
     (text,) = judge_tests(ITEM, GRAFT, all_passed | {first: wrong})
     assert text.endswith("td error (A doc): it must be 1, and is 2")
+    name = next(iter(ITEM.tests)).split("::")[1].removeprefix("test_").replace("_", " ")
+    wrong |= dict(error="IndexError", text="no such")
+    (text,) = judge_tests(ITEM, GRAFT, all_passed | {first: wrong})
+    assert text == f"it raises IndexError: no such (the test: {name})"
 
 
 def test_an_exception_is_told_with_the_line_of_the_students_file():

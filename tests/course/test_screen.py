@@ -53,6 +53,7 @@ def test_the_reference_is_not_refused():
         "n = 0\n    def more():\n        nonlocal n\n        n += 1\n    return advantage + values",
         "for p in values.parameters():\n        p.data.copy_(p)\n    return values",
         "return advantage + values + torch.finfo(values.dtype).eps * torch.nn.LogSigmoid()(values)",
+        "import re\n    return advantage + values * len(re.findall(r'\\d', '7').pop())",
         "match values.dim():\n        case 3:\n            return advantage + values",
     ],
 )
