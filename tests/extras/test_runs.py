@@ -115,7 +115,8 @@ def test_a_completion_of_a_run_is_explained(reward, learnt, scorer, tmp_path, ca
     run = tmp_path / "run"
     options = [*TOY_PPO, *LEVEL, "--base", learnt, "--run", run, "--steps", "3", "--lr", "0.003"]
     options += ["--beta", "0.3", "--gamma", "0.9", "--lam", "0.7"]
-    ppo.main(words([*options, "--reward", reward, "--reward-model", scorer]))
+    options += ["--reward", "model", "--reward-model", scorer] if reward == "model" else []
+    ppo.main(words(options))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     capsys.readouterr()
     explain.main([str(run), "--seed", "5"])
