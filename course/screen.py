@@ -60,19 +60,8 @@ MODULES = (collections, fractions, functools, itertools, math, np, operator, ran
 TENSORS = (torch._C._VariableFunctions, torch.Tensor, torch.functional, torch.nn.functional)
 TENSORS += (torch.special, torch.linalg)
 TYPES = (np.ndarray, torch.Size, torch.Generator, random.Random, fractions.Fraction)
-TYPES += (
-    re.Pattern,
-    re.Match,
-    str,
-    list,
-    dict,
-    set,
-    tuple,
-    int,
-    float,
-    collections.Counter,
-    collections.deque,
-)
+TYPES += (str, list, dict, set, tuple, int, float, collections.Counter, collections.deque)
+TYPES += (re.Pattern, re.Match)
 PLAIN = {
     "_asdict", "_replace", "copy", "deepcopy", "device", "dtype", "e", "enable_grad", "finfo",
     "functional", "Generator", "iinfo", "inf", "is_tensor", "linalg", "nan", "newaxis", "nn",
