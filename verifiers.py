@@ -126,7 +126,7 @@ def held_out_problems(task, levels, n, seed=0):
     """`n` distinct held-out problems, the same for every model, in equal shares of the levels: the
     levels take turns, and all problems are from the stream "held-out problems" of the seed.
 
-    A small level may have fewer: then the others give more, or fewer are returned; a line says so.
+    A small level may have fewer. Then others give more, or fewer than n return, and a line says so.
     """
     rng, problems, left = rng_for("held-out problems", seed), {}, list(levels)
     while left and len(problems) < n:

@@ -17,14 +17,13 @@ from pathlib import Path
 
 from support.settings import fail
 
-from course.grade import WORKERS, copy_reference
+from course.grade import PROPERTY, WORKERS, copy_reference
 from course.handout import ALWAYS, imported_files, new_folder
 from course.items import ROOT, item_of
 from course.stubs import definitions, find
 from course.zoo import all_bugs, lines_of, planted
 
 SECONDS = 100  # of the processor, for the tests of one bug
-PROPERTY = ("AssertionError", "Failed")  # a test that says which property broke
 
 # --------------------------------------------------------------------------------------------------
 # One bug, for a student

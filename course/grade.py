@@ -30,6 +30,7 @@ WORKERS = 2
 LARGEST = 1_000_000  # bytes of a submitted file
 FOLDERS = ("support", "extras", "tests", "tools")
 TODO = "not implemented yet"
+PROPERTY = ("AssertionError", "Failed")  # a test that says which property broke
 
 
 @dataclass
@@ -194,7 +195,7 @@ def judge_tests(item, one, tests):
 def told(item, one, name, test):
     """A failed test as a sentence: the property, and the value seen."""
     words = name.split("::")[1].split("[")[0].removeprefix("test_").replace("_", " ")
-    if test["error"] not in ("AssertionError", "Failed"):
+    if test["error"] not in PROPERTY:
         text = raised(item, one, test)
         return text if text == TODO else f"{text} (the test: {words})"
     about = f" ({test['about']})" if test["about"] else ""
